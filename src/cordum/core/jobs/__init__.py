@@ -1,0 +1,1 @@
+"""The job: its record, its states, and every move between them."""
