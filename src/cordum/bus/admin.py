@@ -1,0 +1,98 @@
+"""The JetStream API, as far as we administer with it.
+
+Configurations are plain dictionaries, so that what a newer server or an operator has set stays when we change a field.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from nats.errors import Error as NatsError
+
+from cordum.bus.errors import BusUnavailableError, StreamSetupError
+from cordum.bus.wire import Wire
+
+Config = dict[str, Any]
+
+REQUEST_TIMEOUT: Final = 5.0  # seconds
+
+STREAM_NOT_FOUND: Final = 10059
+STREAM_EXISTS_OTHERWISE: Final = 10058
+CONSUMER_NOT_FOUND: Final = 10014
+
+
+class _Fault(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Answer(msgspec.Struct):
+    error: _Fault | None = None
+    config: Config = {}
+
+
+class RejectedError(StreamSetupError):
+    """JetStream rejected a request."""
+
+    def __init__(self, subject: str, err_code: int, description: str) -> None:
+        self.err_code = err_code
+        super().__init__(f"JetStream rejected {subject}: {description} ({err_code})")
+
+
+class Admin:
+    """Asks JetStream about streams and consumers, and has it make them.
+
+    Every method raises BusUnavailableError when JetStream does not answer, and RejectedError when it says no.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def stream(self, name: str) -> Config | None:
+        """The configuration of a stream; None when there is no such stream."""
+        return await self._found(f"STREAM.INFO.{name}", STREAM_NOT_FOUND)
+
+    async def create_stream(self, config: Config) -> None:
+        await self._ask(f"STREAM.CREATE.{config['name']}", config)
+
+    async def update_stream(self, config: Config) -> None:
+        await self._ask(f"STREAM.UPDATE.{config['name']}", config)
+
+    async def consumer(self, stream: str, name: str) -> Config | None:
+        """The configuration of a durable consumer; None when there is no such consumer."""
+        return await self._found(f"CONSUMER.INFO.{stream}.{name}", CONSUMER_NOT_FOUND)
+
+    async def put_consumer(self, stream: str, config: Config) -> None:
+        """Makes a durable consumer, or changes it to this configuration."""
+        await self._ask(f"CONSUMER.DURABLE.CREATE.{stream}.{config['name']}", {"stream_name": stream, "config": config})
+
+    async def _found(self, request: str, not_found: int) -> Config | None:
+        try:
+            return (await self._ask(request, None)).config
+        except RejectedError as error:
+            if error.err_code == not_found:
+                return None
+            raise
+
+    async def _ask(self, request: str, body: Mapping[str, object] | None) -> _Answer:
+        subject = f"$JS.API.{request}"
+        try:
+            message = await self._wire.request(
+                subject, b"" if body is None else msgspec.json.encode(body), timeout=REQUEST_TIMEOUT
+            )
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailableError(f"JetStream does not answer {subject}: {_why(error)}") from error
+        try:
+            answer = msgspec.json.decode(message.data, type=_Answer)
+        except msgspec.MsgspecError as error:
+            raise StreamSetupError(f"JetStream's answer to {subject} cannot be read: {error}") from error
+        if answer.error is not None:
+            raise RejectedError(subject, answer.error.err_code, answer.error.description)
+        return answer
+
+
+def _why(error: Exception) -> str:
+    if "no responders" in str(error).lower():
+        return "the server runs without JetStream"
+    return str(error) or type(error).__name__

@@ -1,0 +1,58 @@
+"""Message ids, by which JetStream drops doubles for two minutes, and the hash that binds an approval to a request."""
+
+import hashlib
+from typing import Final
+
+from cap.pb.cordum.agent.v1.job_pb2 import JobRequest
+
+from cordum.core.ids import JobId
+
+BUS_MSG_ID_LABEL: Final = "cordum.bus_msg_id"
+"""A label that asks for a message id of its own, so that a job may be submitted again within two minutes."""
+EFFECTIVE_CONFIG_ENV: Final = "CORDUM_EFFECTIVE_CONFIG"
+
+_APPROVAL_PREFIX: Final = "approval_"
+_UNHASHED_LABELS: Final = frozenset({BUS_MSG_ID_LABEL, "policy.attachment_id"})
+
+
+def msg_id_submit(job_id: JobId | str) -> str:
+    """Id of a first submit: the same job submitted twice arrives once."""
+    return f"jobreq:{job_id}"
+
+
+def msg_id_resubmit(subject: str, label: str) -> str:
+    """Id of a submit that carries the label `cordum.bus_msg_id`."""
+    return f"jobreq:{subject}:{label}"
+
+
+def msg_id_approved(subject: str, job_id: JobId | str) -> str:
+    """Id of the submit that follows an approval: another one than the first submit's, the same for each repetition."""
+    return msg_id_resubmit(subject, f"approval:{job_id}")
+
+
+def msg_id_request(job_id: JobId | str, attempt: int) -> str:
+    """Id of a dispatch: published again after a crash it arrives once, the next attempt is another message."""
+    return f"jobreq:{job_id}:{attempt}"
+
+
+def msg_id_result(subject: str, job_id: JobId | str, attempt: int = 0) -> str:
+    """Id of a result or DLQ message. `attempt` keeps the ends of two attempts apart; 0 leaves it out."""
+    return f"{subject}:{job_id}:{attempt}" if attempt else f"{subject}:{job_id}"
+
+
+def job_hash(request: JobRequest) -> str:
+    """SHA-256 (hex) of what a job asks for: an approval counts only for this (spec-scheduler section 4.1).
+
+    Left out is what the way through the control plane adds: approval labels, bus and policy labels, effective config,
+    and fields this version of CAP does not know.
+    """
+    asked = JobRequest()
+    asked.CopyFrom(request)
+    for name in [
+        name for name in asked.labels if name.lower().startswith(_APPROVAL_PREFIX) or name in _UNHASHED_LABELS
+    ]:
+        del asked.labels[name]
+    if EFFECTIVE_CONFIG_ENV in asked.env:
+        del asked.env[EFFECTIVE_CONFIG_ENV]
+    asked.DiscardUnknownFields()
+    return hashlib.sha256(asked.SerializeToString(deterministic=True)).hexdigest()
