@@ -1,0 +1,46 @@
+"""Everything Cordum keeps in Redis or Valkey: one server, Sentinel or Cluster, behind one `Store`.
+
+Concurrent calls share round trips; every change of a job is one script on one key (docs/architecture/store.md).
+"""
+
+from cordum.store.configs import ConfigDoc
+from cordum.store.dead_letters import DeadLetter
+from cordum.store.errors import (
+    BadDocumentError,
+    JobExistsError,
+    LeaseLostError,
+    StoreConflictError,
+    StoreError,
+    StoreReplyError,
+    StoreSettingsError,
+    StoreUnavailableError,
+)
+from cordum.store.instances import Instance
+from cordum.store.jobs import JobDetail, NewJob
+from cordum.store.leases import Lease
+from cordum.store.options import StoreOptions
+from cordum.store.pages import Page
+from cordum.store.store import Store
+from cordum.store.transitions import Applied, Refused
+
+__all__ = (
+    "Applied",
+    "BadDocumentError",
+    "ConfigDoc",
+    "DeadLetter",
+    "Instance",
+    "JobDetail",
+    "JobExistsError",
+    "Lease",
+    "LeaseLostError",
+    "NewJob",
+    "Page",
+    "Refused",
+    "Store",
+    "StoreConflictError",
+    "StoreError",
+    "StoreOptions",
+    "StoreReplyError",
+    "StoreSettingsError",
+    "StoreUnavailableError",
+)

@@ -1,0 +1,37 @@
+"""The Lua scripts, one per atomic step; each touches the one key it is given.
+
+They are called by digest. A server that does not know a script yet (fresh, restarted, or just promoted) says so, and
+the command is sent again with the text, which also teaches it.
+"""
+
+import hashlib
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A script's text and the digest Redis knows it by."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> "Script":
+        text = resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        # SHA-1 is what EVALSHA asks for; nothing depends on its strength.
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+CREATE: Final = Script.load("create")
+TRANSITION: Final = Script.load("transition")
+ANNOTATE: Final = Script.load("annotate")
+TAKE_PARKED: Final = Script.load("take_parked")
+RELEASE: Final = Script.load("release")
+RENEW: Final = Script.load("renew")
+PUT_CONFIG: Final = Script.load("put_config")
+
+TEXTS: Final = {
+    script.sha: script.text for script in (CREATE, TRANSITION, ANNOTATE, TAKE_PARKED, RELEASE, RENEW, PUT_CONFIG)
+}

@@ -1,0 +1,70 @@
+"""The store: everything Cordum keeps in Redis, behind one connection."""
+
+from cordum.runtime.clock import Clock, SystemClock
+from cordum.runtime.ids import Ids, RandomIds
+from cordum.runtime.settings.redis import RedisSettings
+from cordum.store.batch import Batcher
+from cordum.store.configs import Configs
+from cordum.store.connection import ClientTLS, open_link
+from cordum.store.dead_letters import DeadLetters
+from cordum.store.instances import Instances
+from cordum.store.jobs import Jobs
+from cordum.store.leases import Leases
+from cordum.store.options import StoreOptions
+from cordum.store.parked import Parked
+from cordum.store.workers import WorkerSnapshots
+
+
+class Store:
+    """What Cordum keeps in Redis.
+
+    Every call raises StoreUnavailableError within about three seconds when Redis does not answer, and works again by
+    itself once it does.
+    """
+
+    def __init__(self, options: StoreOptions, clock: Clock, ids: Ids) -> None:
+        self._tls = ClientTLS(options.tls)
+        self._batcher = Batcher(open_link(options, self._tls), name="store", timeout=options.operation_timeout)
+        self.jobs = Jobs(self._batcher, options, clock)
+        self.dead_letters = DeadLetters(self._batcher, options, clock)
+        self.parked = Parked(self._batcher)
+        self.configs = Configs(self._batcher, clock)
+        self.workers = WorkerSnapshots(self._batcher)
+        self.leases = Leases(self._batcher, ids)
+        self.instances = Instances(self._batcher)
+
+    @classmethod
+    async def connect(
+        cls, settings: RedisSettings | StoreOptions, *, clock: Clock | None = None, ids: Ids | None = None
+    ) -> "Store":
+        """Opens the store and makes sure that Redis answers.
+
+        Raises:
+            StoreSettingsError: the settings make no sense.
+            StoreUnavailableError: Redis cannot be reached, or does not let us in.
+        """
+        options = settings if isinstance(settings, StoreOptions) else StoreOptions.from_settings(settings)
+        store = cls(options, clock or SystemClock(), ids or RandomIds())
+        try:
+            await store.ping()
+        except BaseException:
+            await store.aclose()
+            raise
+        return store
+
+    @property
+    def round_trips(self) -> int:
+        """Writes-and-reads so far: each is one batch, of however many commands."""
+        return self._batcher.round_trips
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailableError when Redis does not answer."""
+        await self._batcher.submit([("PING",)])
+
+    def reload_tls(self) -> None:
+        """Reads the TLS files again, for connections to come. Raises StoreSettingsError; the old ones stay in use."""
+        self._tls.reload()
+
+    async def aclose(self) -> None:
+        """Sends what still waits, then closes every connection."""
+        await self._batcher.aclose()
