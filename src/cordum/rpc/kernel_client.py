@@ -1,0 +1,286 @@
+"""The gateway's and the scheduler's way to the safety kernel: batched, bounded in time, never an allow by itself.
+
+spec-safety sections 2 and 3, spec-scheduler sections 8.2 and 16, guide section 11 ("Safety Kernel Unreachable").
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import grpc
+import msgspec
+from cap.pb.cordum.agent.v1 import safety_pb2, safety_pb2_grpc
+from google.protobuf.message import DecodeError
+
+from cordum.core.errors import CordumError
+from cordum.core.ids import micros
+from cordum.core.policy.decision import Decision, Verdict
+from cordum.rpc import convert
+from cordum.rpc.breaker import Breaker, BreakerState
+from cordum.rpc.channel import ClientTls, open_channel
+from cordum.rpc.gen.cordum.v1 import kernel_pb2, kernel_pb2_grpc
+from cordum.runtime.clock import Clock
+from cordum.runtime.groupcommit import GroupCommit
+from cordum.runtime.settings import KernelClientSettings
+
+CHECK_TIMEOUT_SECONDS = 2.0
+EVALUATE_TIMEOUT_SECONDS = 5.0
+MAX_BATCH = 256
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+BATCH_RETRY_SECONDS: Final = 60.0
+"""How long a kernel without CheckBatch is spoken to one by one before the batch call is tried again."""
+_REMEMBERED_ANSWERS = 4096
+
+Answer = TypeVar("Answer")
+
+_TOO_LARGE = Verdict(decision=Decision.DENY, reason="the job is too large for the safety kernel to judge")
+
+
+class KernelUnavailableError(CordumError):
+    """The safety kernel gave no decision, so there is none."""
+
+    code = "safety_unavailable"
+
+
+class KernelClient:
+    """One channel to the safety kernel, shared by everything in the process.
+
+    Every method but `aclose` and `wait_closed` raises KernelUnavailableError when the kernel cannot be reached, does
+    not answer in time, answers something else than asked, or while the circuit breaker is open.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        clock: Clock,
+        *,
+        max_in_flight: int = 4,
+        check_timeout: float = CHECK_TIMEOUT_SECONDS,
+        evaluate_timeout: float = EVALUATE_TIMEOUT_SECONDS,
+    ) -> None:
+        """Takes over the channel (closed by `aclose`); timeouts in seconds."""
+        self._channel = channel
+        self._clock = clock
+        self._check_timeout = check_timeout
+        self._evaluate_timeout = evaluate_timeout
+        self._standard = safety_pb2_grpc.SafetyKernelStub(channel)
+        self._batched = kernel_pb2_grpc.SafetyKernelBatchStub(channel)
+        self._unary_until = 0.0
+        self._breaker = Breaker()
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._recovery: asyncio.Task[None] | None = None
+        self._verdicts: dict[bytes, Verdict] = {}
+        self._waiting: GroupCommit[bytes, Verdict] = GroupCommit(
+            self._send, name="kernel", max_batch=MAX_BATCH, max_in_flight=max_in_flight
+        )
+
+    @classmethod
+    def from_settings(cls, settings: KernelClientSettings, clock: Clock) -> "KernelClient":
+        """Opens the channel the settings describe; nothing is sent yet. Raises ChannelError for unusable TLS files."""
+        return cls(
+            open_channel(
+                str(settings.safety_kernel_addr),
+                _tls(settings),
+                keepalive=settings.grpc_client_keepalive_time,
+                keepalive_timeout=settings.grpc_client_keepalive_timeout,
+            ),
+            clock,
+        )
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls pass (closed), fail at once (open), or a probe is on its way (half_open)."""
+        return self._breaker.state
+
+    async def wait_closed(self) -> None:
+        """Returns once the breaker is closed: at once when it is, else when a probe has been answered."""
+        await self._closed.wait()
+
+    async def check(self, request: safety_pb2.PolicyCheckRequest) -> Verdict:
+        """The kernel's verdict on one job; what waits at the same moment travels in one call."""
+        self._ask_breaker()
+        wire: bytes = request.SerializeToString()
+        if len(wire) > MAX_REQUEST_BYTES:
+            return msgspec.structs.replace(_TOO_LARGE, checked_at=micros(self._clock.now()))
+        return await self._waiting.submit(wire)
+
+    async def evaluate(self, request: safety_pb2.PolicyCheckRequest) -> safety_pb2.PolicyCheckResponse:
+        """The kernel's plain answer, for the policy API."""
+        return await self._standard_call(self._standard.Evaluate, request)
+
+    async def simulate(self, request: safety_pb2.PolicyCheckRequest) -> safety_pb2.PolicyCheckResponse:
+        """As `evaluate`, leaving no trace in anything the policy counts."""
+        return await self._standard_call(self._standard.Simulate, request)
+
+    async def explain(self, request: safety_pb2.PolicyCheckRequest) -> safety_pb2.PolicyCheckResponse:
+        """As `simulate`; see `explain_in_detail` for the reasons."""
+        return await self._standard_call(self._standard.Explain, request)
+
+    async def explain_in_detail(self, request: safety_pb2.PolicyCheckRequest) -> kernel_pb2.ExplainInDetailResponse:
+        """The decision with the rules that were tried; only the response when the kernel can do no more."""
+        self._ask_breaker()
+        question = kernel_pb2.ExplainInDetailRequest(request=request.SerializeToString())
+        try:
+            return await self._batched.ExplainInDetail(question, timeout=self._evaluate_timeout)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self._failed(error) from error
+        answer = await self.explain(request)
+        return kernel_pb2.ExplainInDetailResponse(response=answer.SerializeToString())
+
+    async def snapshots(self) -> tuple[str, ...]:
+        """The ids of the policies the kernel had, newest first."""
+        answer = await self._standard_call(self._standard.ListSnapshots, safety_pb2.ListSnapshotsRequest())
+        return tuple(answer.snapshots)
+
+    async def aclose(self) -> None:
+        """Fails what still waits and closes the channel."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+        await self._waiting.aclose()
+        await self._channel.close(None)
+
+    # Calls
+
+    async def _standard_call(
+        self, call: Callable[..., Awaitable[Answer]], request: safety_pb2.PolicyCheckRequest
+    ) -> Answer:
+        self._ask_breaker()
+        try:
+            answer = await call(request, timeout=self._evaluate_timeout)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        self._breaker.call_succeeded()
+        return answer
+
+    async def _send(self, waiting: Sequence[bytes]) -> Sequence[Verdict | BaseException]:
+        """Answers one group: a verdict or the reason why there is none, in order."""
+        verdicts: list[Verdict | BaseException] = []
+        for part in _parts(waiting):
+            try:
+                verdicts.extend(await self._ask(part))
+            except KernelUnavailableError as error:
+                verdicts.extend([error] * len(part))
+        return verdicts
+
+    async def _ask(self, part: Sequence[bytes]) -> list[Verdict]:
+        self._ask_breaker()
+        if self._clock.monotonic() < self._unary_until:
+            return await self._ask_one_by_one(part)
+        try:
+            answer = await self._batched.CheckBatch(
+                kernel_pb2.CheckBatchRequest(requests=part), timeout=self._check_timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                self._unary_until = self._clock.monotonic() + BATCH_RETRY_SECONDS
+                return await self._ask_one_by_one(part)
+            raise self._failed(error) from error
+        if len(answer.responses) != len(part):
+            raise self._nonsense(f"{len(answer.responses)} answers to {len(part)} requests")
+        return self._verdicts_from(answer.responses)
+
+    async def _ask_one_by_one(self, part: Sequence[bytes]) -> list[Verdict]:
+        calls = [
+            self._standard.Check(safety_pb2.PolicyCheckRequest.FromString(wire), timeout=self._check_timeout)
+            for wire in part
+        ]
+        answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, grpc.aio.AioRpcError):
+                raise self._failed(answer) from answer
+            if isinstance(answer, BaseException):
+                raise answer
+        return self._verdicts_from([answer.SerializeToString() for answer in answers])
+
+    def _verdicts_from(self, answers: Sequence[bytes]) -> list[Verdict]:
+        now = self._clock.now()
+        stamp = micros(now)
+        verdicts = []
+        for answer in answers:
+            known = self._verdicts.get(answer)
+            if known is None:
+                verdicts.append(self._read(answer, now))
+            else:
+                verdicts.append(msgspec.structs.replace(known, checked_at=stamp))
+        self._breaker.call_succeeded()
+        return verdicts
+
+    def _read(self, answer: bytes, now: float) -> Verdict:
+        """Most answers are one of a few: those that name no job are remembered by their bytes."""
+        try:
+            response = safety_pb2.PolicyCheckResponse.FromString(answer)
+        except DecodeError as error:
+            raise self._nonsense("an answer that cannot be read") from error
+        verdict = convert.verdict_from_response(response, now)
+        if not response.approval_ref:
+            if len(self._verdicts) >= _REMEMBERED_ANSWERS:
+                self._verdicts.clear()
+            self._verdicts[answer] = verdict
+        return verdict
+
+    # The breaker
+
+    def _ask_breaker(self) -> None:
+        if not self._breaker.admits():
+            raise KernelUnavailableError("the safety kernel does not answer: circuit open")
+
+    def _failed(self, error: grpc.aio.AioRpcError) -> KernelUnavailableError:
+        self._count_failure()
+        detail = f": {error.details()}" if error.details() else ""
+        return KernelUnavailableError(f"the safety kernel gave no decision: {error.code().name}{detail}")
+
+    def _nonsense(self, what: str) -> KernelUnavailableError:
+        self._count_failure()
+        return KernelUnavailableError(f"the safety kernel gave {what}")
+
+    def _count_failure(self) -> None:
+        self._breaker.call_failed(self._clock.monotonic())
+        if not self._breaker.admits() and self._closed.is_set():
+            self._closed.clear()
+            self._recovery = asyncio.create_task(self._recover(), name="kernel-breaker")
+
+    async def _recover(self) -> None:
+        """Probes until the kernel answers; ordinary calls fail at once meanwhile."""
+        while True:
+            await self._clock.sleep(self._breaker.probe_in(self._clock.monotonic()))
+            if not self._breaker.start_probe(self._clock.monotonic()):
+                continue
+            try:
+                await self._batched.CheckBatch(kernel_pb2.CheckBatchRequest(), timeout=self._check_timeout)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    self._breaker.probe_failed(self._clock.monotonic())
+                    continue
+            self._breaker.probe_succeeded()
+            self._closed.set()
+            return
+
+
+def _tls(settings: KernelClientSettings) -> ClientTls | None:
+    """TLS whenever a CA is named; the settings have refused to load where TLS is required and there is none."""
+    if not settings.safety_kernel_tls_ca:
+        return None
+    return ClientTls.from_files(
+        settings.safety_kernel_tls_ca,
+        settings.safety_kernel_tls_client_cert,
+        settings.safety_kernel_tls_client_key,
+    )
+
+
+def _parts(waiting: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """Cuts a group so that no message passes MAX_BATCH_BYTES; nearly always there is one part."""
+    if sum(map(len, waiting)) <= MAX_BATCH_BYTES:
+        return [waiting]
+    parts: list[list[bytes]] = [[]]
+    size = 0
+    for wire in waiting:
+        if parts[-1] and size + len(wire) > MAX_BATCH_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(wire)
+        size += len(wire)
+    return list(parts)
