@@ -1,0 +1,93 @@
+"""What ten thousand rules cost against ten, in the evaluator the kernel runs, without the network around it."""
+
+import gc
+import time
+
+from bench import goals
+from bench.lab import Effort, Lab
+from bench.rows.row import Row
+from bench.stats import Run, median
+from cordum.core.policy.compile import CompiledPolicy, compile_policy
+from cordum.core.policy.decision import Decision
+from cordum.core.policy.document import Match, PolicyDocument, Rule
+from cordum.core.policy.evaluate import evaluate
+from cordum.core.policy.request import PolicyRequest, policy_request
+
+_FEW, _MANY = 10, 10_000
+_REQUESTS = 1_000
+_ROUNDS = 15
+_DECISIONS = (Decision.ALLOW, Decision.DENY, Decision.REQUIRE_APPROVAL)
+
+
+def policy(rules: int) -> CompiledPolicy:
+    """Rules as large installations have them: about a topic, a family of topics, a capability or a tagged label."""
+    return compile_policy(
+        PolicyDocument(version=f"bench-{rules}", rules=tuple(_rule(number) for number in range(rules)))
+    )
+
+
+def _rule(number: int) -> Rule:
+    matches = (
+        Match(topics=(f"job.team{number}.run",)),
+        Match(topics=(f"job.team{number}.batch.*",), risk_tags=("write",)),
+        Match(topics=("job.*",), capabilities=(f"capability.{number}",)),
+        Match(topics=("job.*",), risk_tags=("write",), labels={"system": f"system-{number}"}),
+    )
+    return Rule(
+        id=f"rule-{number}", match=matches[number % len(matches)], decision=_DECISIONS[number % len(_DECISIONS)]
+    )
+
+
+def requests(rules: int) -> list[PolicyRequest]:
+    """Requests for rules spread over the whole policy; every fifth is for none of them."""
+    made = []
+    for index in range(_REQUESTS):
+        number = (index * 7919) % rules if index % 5 else rules + index
+        topics = (f"job.team{number}.run", f"job.team{number}.batch.nightly", "job.shared", "job.shared")
+        made.append(
+            policy_request(
+                topics[number % len(topics)],
+                tenant="default",
+                capability=f"capability.{number}",
+                risk_tags=("write",),
+                actor_id=f"agent-{index % 97}",
+                labels={"system": f"system-{number}", "env": "dev"},
+            )
+        )
+    return made
+
+
+def _microseconds(compiled: CompiledPolicy, asked: list[PolicyRequest]) -> float:
+    """Of one decision: the best of a few passes, so that what else the machine does weighs little."""
+    passes = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        for request in asked:
+            evaluate(compiled, request)
+        passes.append(time.perf_counter() - started)
+    return min(passes) / len(asked) * 1e6
+
+
+async def rules_scaling(_lab: Lab, _effort: Effort) -> Run:
+    few, many = policy(_FEW), policy(_MANY)
+    few_asked, many_asked = requests(_FEW), requests(_MANY)
+    gc.collect()
+    gc.disable()
+    try:
+        pairs = [(_microseconds(few, few_asked), _microseconds(many, many_asked)) for _ in range(3)]
+    finally:
+        gc.enable()
+    return Run(
+        value=median(large / small for small, large in pairs),
+        extra={"us_at_10": median(small for small, _ in pairs), "us_at_10000": median(large for _, large in pairs)},
+    )
+
+
+ROWS = (
+    Row(
+        goals.RULES,
+        rules_scaling,
+        warm=False,
+        note="CPU of one decision, in process; rules by topic, family, capability, label",
+    ),
+)
