@@ -17,6 +17,9 @@ from cordum.core.policy.decision import Verdict
 MAX_SCHEDULING_ATTEMPTS: Final = 50
 """A job placed this often without an end is given up (spec-scheduler 8.2 step 7)."""
 
+_PLACED: Final = ("pending_reason", "placement_tries")
+"""What a job loses once it waits for a worker no more."""
+
 _RELEASED: Final = ("dispatch_id", "worker_id", "pool", "dispatched_at", "deadline_unix", "pending_reason")
 """What a job loses when no worker holds it any more and it is to be placed again."""
 
@@ -193,7 +196,7 @@ def dispatch(
             "dispatched_at": str(now),
         }
         | ({"deadline_unix": str(deadline)} if deadline else {}),
-        clear=("pending_reason",),
+        clear=_PLACED,
         trail=(JobState.SCHEDULED, JobState.DISPATCHED, JobState.RUNNING),
         deadline=deadline,
     )
@@ -217,6 +220,29 @@ def wait(reason: str, attempts: int | None = None) -> Change:
     if attempts is not None:
         fields["attempts"] = str(attempts)
     return Change(to=JobState.PENDING, allowed_from=WAITING, fields=fields)
+
+
+def park(record: JobRecord, reason: str, tries: int, verdict: Verdict | None = None) -> Change:
+    """The job waits among the parked, `reason` says for what; `tries` placements have found no worker so far."""
+    return Change(
+        to=record.state if record.state is JobState.RETRYING else JobState.PENDING,
+        allowed_from=WAITING,
+        fence={"attempts": str(record.attempts or ""), "dispatch_id": record.dispatch_id},
+        fields={"pending_reason": reason, "placement_tries": str(tries)}
+        | (verdict_fields(verdict) if verdict is not None else {}),
+    )
+
+
+def complete(record: JobRecord, verdict: Verdict) -> Change:
+    """Nobody has to work on this job: being allowed is its whole success (approval gates, guards)."""
+    return Change(
+        to=JobState.SUCCEEDED,
+        allowed_from=WAITING,
+        fence={"attempts": str(record.attempts or ""), "dispatch_id": record.dispatch_id},
+        fields=verdict_fields(verdict),
+        clear=(*_PLACED, "failure_reason"),
+        trail=(JobState.SUCCEEDED,),
+    )
 
 
 def succeed(*, worker: WorkerId, dispatch_id: DispatchId, result_ptr: str) -> Change:

@@ -61,6 +61,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     dispatched_at: Micros = Micros(0)
     pending_reason: str = ""
     """Why a waiting job waits: no_pool_mapping, no_workers, pool_overloaded, tenant_limit, throttled, ..."""
+    placement_tries: int = 0
+    """How often no worker was found for it since it was last placed."""
     result_ptr: str = ""
     failure_reason: str = ""
     error_code: str = ""

@@ -1,0 +1,149 @@
+"""The workers of one moment: who lives, in which pool, how loaded (spec-scheduler 11.1)."""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final
+
+from cordum.core.ids import PoolName, Topic, WorkerId
+from cordum.core.routing.slots import Hold, Slots
+from cordum.core.routing.workers import Worker, WorkerReport
+
+WORKER_TTL: Final = 30.0
+"""Seconds of silence after which a worker counts as gone."""
+
+SETTLED: Final = 3.0
+"""Seconds after a dispatch from which a worker's report must know of it."""
+
+MAX_WORKERS: Final = 10_000
+"""More than these are not taken in: names come from the bus, and a registry must not grow without bound."""
+
+_NO_WORKERS: Final[tuple[Worker, ...]] = ()
+
+
+class Arrival(Enum):
+    """What hearing from a worker meant."""
+
+    KNOWN = "known"
+    NEW = "new"
+    REFUSED = "refused"
+
+
+class Fleet:
+    """The registry of one process.
+
+    All moments are seconds of one steady clock, handed in by the caller.
+    """
+
+    def __init__(self, ttl: float = WORKER_TTL) -> None:
+        self.ttl = ttl
+        self.slots = Slots()
+        self._workers: dict[WorkerId, Worker] = {}
+        self._pools: dict[PoolName, tuple[Worker, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    @property
+    def workers(self) -> Mapping[WorkerId, Worker]:
+        return self._workers
+
+    @property
+    def pools(self) -> Mapping[PoolName, tuple[Worker, ...]]:
+        """The workers with a heartbeat, by pool."""
+        return self._pools
+
+    def in_pool(self, pool: PoolName) -> tuple[Worker, ...]:
+        return self._pools.get(pool, _NO_WORKERS)
+
+    def heartbeat(self, report: WorkerReport, now: float) -> Arrival:
+        """Takes in a heartbeat. NEW: this worker can get jobs from now on and could not before."""
+        worker = self._workers.get(report.worker_id)
+        if worker is None:
+            if len(self._workers) >= MAX_WORKERS:
+                return Arrival.REFUSED
+            worker = self._workers[report.worker_id] = Worker(report.worker_id, now)
+        pool_before = worker.pool if worker.heartbeat_at is not None else None
+        worker.heartbeat(report, len(self.slots.held_by(worker.id)), now)
+        if pool_before == worker.pool:
+            return Arrival.KNOWN
+        self._regroup(worker.pool, *([pool_before] if pool_before is not None else []))
+        return Arrival.NEW
+
+    def handshake(self, worker_id: WorkerId, topics: Iterable[Topic], agent_name: str, now: float) -> Arrival:
+        """Takes in a worker's handshake; alone it makes no worker dispatchable."""
+        worker = self._workers.get(worker_id)
+        arrival = Arrival.KNOWN
+        if worker is None:
+            if len(self._workers) >= MAX_WORKERS:
+                return Arrival.REFUSED
+            worker = self._workers[worker_id] = Worker(worker_id, now)
+            arrival = Arrival.NEW
+        worker.handshake(frozenset(topics), agent_name, now)
+        return arrival
+
+    def sweep(self, now: float) -> list[Worker]:
+        """Forgets the workers that have been silent for longer than the time to live, and returns them."""
+        gone = [worker for worker in self._workers.values() if now - worker.heard_at > self.ttl]
+        for worker in gone:
+            del self._workers[worker.id]
+        self._regroup(*{worker.pool for worker in gone})
+        return gone
+
+    def is_alive(self, worker_id: WorkerId, now: float) -> bool:
+        """Whether a worker was heard within the time to live."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and now - worker.heard_at <= self.ttl
+
+    def load(self, worker: Worker) -> int:
+        """Jobs a worker has: those it holds, and those it reports beyond them."""
+        return len(self.slots.held_by(worker.id)) + worker.unknown_jobs
+
+    def free_slots(self, pool: PoolName, now: float) -> int:
+        """How many more jobs the living workers of a pool can take."""
+        return sum(
+            max(0, worker.slots - self.load(worker))
+            for worker in self.in_pool(pool)
+            if not worker.is_hot and is_dispatchable(worker, now, self.ttl)
+        )
+
+    def forgotten(self, hold: Hold, now: float) -> bool:
+        """Whether a worker plainly does not have a job it was given, because it was restarted since.
+
+        It shook hands after the dispatch, and has since reported twice in a row that it has no job at all.
+        """
+        worker = self._workers.get(hold.worker_id)
+        return (
+            worker is not None
+            and worker.started_at is not None
+            and worker.started_at > hold.since
+            and worker.idle_beats >= 2
+            and now - worker.started_at > SETTLED
+        )
+
+    def doubtful_holds(self, now: float, limit: int) -> list[Hold]:
+        """Holds that two reports in a row contradict: their end may have escaped us, the record knows."""
+        found: list[Hold] = []
+        for worker in self._workers.values():
+            if worker.short_beats < 2:
+                continue
+            for hold in self.slots.held_by(worker.id).values():
+                if now - hold.since > SETTLED:
+                    found.append(hold)
+                    if len(found) >= limit:
+                        return found
+        return found
+
+    def _regroup(self, *pools: PoolName) -> None:
+        for pool in pools:
+            members = tuple(
+                worker for worker in self._workers.values() if worker.heartbeat_at is not None and worker.pool == pool
+            )
+            if members:
+                self._pools[pool] = members
+            else:
+                self._pools.pop(pool, None)
+
+
+def is_dispatchable(worker: Worker, now: float, ttl: float) -> bool:
+    """A worker gets jobs only while its heartbeats are fresh; a handshake alone is not enough."""
+    return worker.heartbeat_at is not None and now - worker.heartbeat_at <= ttl

@@ -1,0 +1,134 @@
+"""A worker, as its heartbeats and handshakes describe it (spec-scheduler 11)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from cordum.core.ids import PoolName, Topic, WorkerId
+
+HOT: Final = 90.0
+"""Per cent of processor or graphics load from which a worker gets no new jobs."""
+
+UNNAMED_POOL: Final = PoolName("default")
+"""The pool of a worker that names none, which is how the SDK's own defaults leave it."""
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one heartbeat says. Loads are per cent."""
+
+    worker_id: WorkerId
+    pool: PoolName = PoolName("")
+    active_jobs: int = 0
+    max_parallel: int = 0
+    cpu_load: float = 0.0
+    gpu_utilization: float = 0.0
+    memory_load: float = 0.0
+    region: str = ""
+    kind: str = ""
+    capabilities: tuple[str, ...] = ()
+    labels: Mapping[str, str] = {}
+    agent_name: str = ""
+
+
+class Worker:
+    """What is known of one worker. Moments are seconds of the caller's steady clock; None means never.
+
+    Attributes:
+        ready_topics: what it said it handles; None when it never said.
+        heard_at: its last sign of life of either kind; heartbeat_at: its last heartbeat, without which it gets no jobs.
+        started_at: its last handshake, which workers send when they start.
+        unknown_jobs: jobs it reports beyond those we know it holds, confirmed by two heartbeats in a row.
+        idle_beats: heartbeats in a row that reported no job at all.
+        short_beats: heartbeats in a row that reported fewer jobs than it holds.
+    """
+
+    __slots__ = (
+        "_unknown_before",
+        "heard_at",
+        "heartbeat_at",
+        "id",
+        "idle_beats",
+        "last",
+        "ready_at",
+        "ready_topics",
+        "short_beats",
+        "slots",
+        "started_at",
+        "unknown_jobs",
+    )
+
+    def __init__(self, worker_id: WorkerId, now: float) -> None:
+        self.id = worker_id
+        self.last = WorkerReport(worker_id=worker_id)
+        self.slots = 1
+        self.heard_at = now
+        self.heartbeat_at: float | None = None
+        self.ready_topics: frozenset[Topic] | None = None
+        self.ready_at: float | None = None
+        self.started_at: float | None = None
+        self.unknown_jobs = 0
+        self.idle_beats = 0
+        self.short_beats = 0
+        self._unknown_before = 0
+
+    @property
+    def pool(self) -> PoolName:
+        return self.last.pool
+
+    @property
+    def is_hot(self) -> bool:
+        return self.last.cpu_load >= HOT or self.last.gpu_utilization >= HOT
+
+    def heartbeat(self, report: WorkerReport, held: int, now: float) -> None:
+        """Takes in a heartbeat.
+
+        Args:
+            held: jobs we know it holds at this moment. A report differs by what is on its way in either direction, so
+                one disagreement means nothing and two in a row count.
+        """
+        if not report.pool:
+            report = msgspec.structs.replace(report, pool=UNNAMED_POOL)
+        self.last = report
+        self.slots = max(1, report.max_parallel)
+        self.heard_at = self.heartbeat_at = now
+        if self.ready_topics is not None:
+            self.ready_at = now
+        unknown = max(0, report.active_jobs - held)
+        self.unknown_jobs = min(unknown, self._unknown_before)
+        self._unknown_before = unknown
+        self.idle_beats = 0 if report.active_jobs else self.idle_beats + 1
+        self.short_beats = self.short_beats + 1 if report.active_jobs < held else 0
+
+    def handshake(self, topics: frozenset[Topic], agent_name: str, now: float) -> None:
+        """Takes in a handshake; an empty list of topics says nothing about topics."""
+        self.heard_at = self.started_at = now
+        self.ready_topics = topics or None
+        self.ready_at = now if topics else None
+        self.idle_beats = 0
+        if agent_name:
+            self.last = msgspec.structs.replace(self.last, agent_name=agent_name)
+
+    def finished_unknown(self) -> None:
+        """A job ended here that we did not know of."""
+        self.unknown_jobs = max(0, self.unknown_jobs - 1)
+        self._unknown_before = max(0, self._unknown_before - 1)
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a worker must have announced a topic before it gets its jobs (`WORKER_READINESS_REQUIRED`, `_TTL`)."""
+
+    required: bool = False
+    ttl: float = 60.0
+
+    def admits(self, worker: Worker, topic: Topic, now: float) -> bool:
+        """What a worker said it does not handle, it never gets: the SDK drops such a job without a word.
+
+        Freshness counts from the last handshake or from a later heartbeat of a worker that shook hands: SDKs send one
+        handshake, when they start.
+        """
+        if worker.ready_topics is not None and topic not in worker.ready_topics:
+            return False
+        if not self.required:
+            return True
+        return worker.ready_topics is not None and worker.ready_at is not None and now - worker.ready_at <= self.ttl

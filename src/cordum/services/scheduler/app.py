@@ -1,0 +1,279 @@
+"""Puts the scheduler's parts together, starts them in order and stops them in order."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+from cordum import __version__
+from cordum.bus import Bus, Consumer, CoreMessage, subjects
+from cordum.core.routing.fleet import Fleet
+from cordum.core.routing.workers import Readiness
+from cordum.rpc.kernel_client import KernelClient
+from cordum.runtime import metrics
+from cordum.runtime.clock import Clock, SystemClock
+from cordum.runtime.http import OpsServer
+from cordum.runtime.ids import Ids, RandomIds
+from cordum.runtime.lifecycle import Lifecycle
+from cordum.runtime.logging import get_logger
+from cordum.runtime.settings import SchedulerSettings
+from cordum.services.scheduler.announcing import Announcer
+from cordum.services.scheduler.cancels import CancelHandler
+from cordum.services.scheduler.config_files import ConfigFiles, read_config_files
+from cordum.services.scheduler.dispatching import Dispatcher
+from cordum.services.scheduler.holding import Holding
+from cordum.services.scheduler.kernel_pause import KernelPause
+from cordum.services.scheduler.leading import LeadLoop
+from cordum.services.scheduler.losses import Losses
+from cordum.services.scheduler.parking import Parking
+from cordum.services.scheduler.peers import PeerTaps, SlotAudit
+from cordum.services.scheduler.placing import Placing
+from cordum.services.scheduler.poison import PoisonHandler
+from cordum.services.scheduler.reconciler import Reconciler
+from cordum.services.scheduler.registry import Registry
+from cordum.services.scheduler.replayer import Replayer
+from cordum.services.scheduler.results import ResultHandler
+from cordum.services.scheduler.routing import LiveRoutes
+from cordum.services.scheduler.settling import Settling
+from cordum.services.scheduler.snapshots import Snapshots
+from cordum.services.scheduler.submit import SubmitHandler
+from cordum.services.scheduler.waiting import WaitingRoom
+from cordum.services.scheduler.woken import WokenJobs
+from cordum.store import Instance, Store
+from cordum.store.instances import RENEW_EVERY
+from cordum.store.keys import RECONCILER_LOCK, REPLAYER_LOCK
+
+log = get_logger(__name__)
+
+SERVICE: Final = "cordum-scheduler"
+MAX_IN_FLIGHT: Final = 1024
+"""Messages of one subject handled at once."""
+
+STOP_GRACE: Final = 10.0
+"""Seconds the handlers have to end; of the 15 the process has."""
+
+
+class Scheduler:
+    """One scheduler process, on connections that are open already."""
+
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        files: ConfigFiles,
+        *,
+        bus: Bus,
+        store: Store,
+        kernel: KernelClient,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        clock, ids = clock or SystemClock(), ids or RandomIds()
+        self._settings = settings
+        self._bus = bus
+        self._store = store
+        self._clock = clock
+        self.fleet = Fleet(ttl=settings.worker_ttl)
+        self.routes = LiveRoutes(store, files)
+        self.room = WaitingRoom()
+        self.holding = Holding(self.fleet, clock)
+        self.announcer = Announcer(bus, store, clock)
+        self.settling = Settling(store, self.announcer, self.holding, clock)
+        self.parking = Parking(store, self.fleet, self.room, clock)
+        self.registry = Registry(bus, self.fleet, self.parking, clock)
+        self.peers = PeerTaps(bus, self.fleet, self.holding)
+        self.audit = SlotAudit(store, self.fleet, self.holding, clock)
+        self.dispatcher = Dispatcher(bus, store, self.holding, clock, ids)
+        self.kernel_pause = KernelPause(kernel)
+        self.placing = Placing(
+            kernel=kernel,
+            routes=self.routes,
+            fleet=self.fleet,
+            readiness=Readiness(required=settings.worker_readiness_required, ttl=settings.worker_readiness_ttl),
+            dispatcher=self.dispatcher,
+            settling=self.settling,
+            parking=self.parking,
+            room=self.room,
+            clock=clock,
+        )
+        self.submits = SubmitHandler(
+            store=store,
+            placing=self.placing,
+            settling=self.settling,
+            dispatcher=self.dispatcher,
+            parking=self.parking,
+            kernel_pause=self.kernel_pause,
+            clock=clock,
+        )
+        self.results = ResultHandler(
+            store=store,
+            routes=self.routes,
+            holding=self.holding,
+            parking=self.parking,
+            announcer=self.announcer,
+            clock=clock,
+        )
+        self.cancels = CancelHandler(store=store, holding=self.holding, announcer=self.announcer, clock=clock)
+        self.poison = PoisonHandler(store, self.settling, self.announcer)
+        self.woken = WokenJobs(
+            store=store, placing=self.placing, settling=self.settling, parking=self.parking, clock=clock
+        )
+        self.losses = Losses(
+            store=store,
+            fleet=self.fleet,
+            holding=self.holding,
+            parking=self.parking,
+            settling=self.settling,
+            routes=self.routes,
+            clock=clock,
+        )
+        self.snapshots = Snapshots(store, self.fleet, self.registry, self.routes, clock, settings.instance_id)
+        self.reconciler = Reconciler(
+            bus=bus,
+            store=store,
+            routes=self.routes,
+            registry=self.registry,
+            settling=self.settling,
+            losses=self.losses,
+            parking=self.parking,
+            announcer=self.announcer,
+            clock=clock,
+        )
+        self.replayer = Replayer(
+            store=store,
+            routes=self.routes,
+            woken=self.woken,
+            settling=self.settling,
+            parking=self.parking,
+            clock=clock,
+        )
+        self._reconciling = LeadLoop(store, RECONCILER_LOCK, clock)
+        self._replaying = LeadLoop(store, REPLAYER_LOCK, clock)
+        self._consumers: list[Consumer] = []
+
+    async def start(self, life: Lifecycle) -> None:
+        """Begins to work; stops, in the reverse order, with the process.
+
+        Raises:
+            StoreError, BusError, RoutingConfigError: it cannot work.
+        """
+        self.parking.tries_with(self.woken.from_lane)
+        self.holding.on_free(self.parking.freed)
+        self.registry.on_gone(self.losses.workers_gone)
+        self.routes.on_change(self.parking.rerouted)
+        metrics.ACTIVE_GOROUTINES.set_function(self._at_work)
+
+        await self.routes.start()
+        await self._bus.ensure_streams()
+        await self.peers.start()
+        life.on_stop(self.peers.stop)
+        await self.registry.start()
+        life.on_stop(self.registry.stop)
+        changes = await self._bus.subscribe(subjects.CONFIG_CHANGED, self._on_config_changed)
+        life.on_stop(changes.unsubscribe)
+        self._bus.on_reconnect(self._on_reconnect)
+        await self.audit.learn()
+        await self.snapshots.warm_start()
+
+        life.spawn(self.routes.run(self._settings.config_reload_interval), name="config reload")
+        life.on_reload(self._reread_files)
+        life.spawn(self.registry.sweep(), name="worker sweep")
+        life.spawn(self.snapshots.run(self._settings.worker_snapshot_interval), name="worker snapshot")
+        life.spawn(self.audit.run(), name="slot audit")
+        life.spawn(self.losses.run(), name="lost workers")
+        life.on_stop(self._reconciling.release)
+        life.on_stop(self._replaying.release)
+        life.spawn(
+            self._reconciling.run(self.reconciler.period, self.reconciler.tick, self.reconciler.stand_by),
+            name="reconciler",
+        )
+        life.spawn(self._replaying.run(self.replayer.period, self.replayer.tick, _nothing), name="replayer")
+        instance = Instance(
+            id=self._settings.instance_id,
+            service=SERVICE,
+            version=__version__,
+            started_at=datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="seconds"),
+        )
+        life.on_stop(lambda: self._store.instances.remove(instance))
+        life.spawn(self._announce(instance), name="instance")
+        life.spawn(self.parking.run(), name="parking")
+        life.on_stop(self._stop_handling)
+        await self._consume()
+
+    async def _consume(self) -> None:
+        submits = await self._bus.consume(
+            stream=subjects.STREAM_SYS,
+            subject=subjects.JOB_SUBMIT,
+            queue=subjects.SCHEDULER_QUEUE,
+            handler=self.submits.handle,
+            on_poison=self.poison.put_away,
+            max_in_flight=MAX_IN_FLIGHT,
+        )
+        self.kernel_pause.controls(submits)
+        self._consumers.append(submits)
+        for subject, handler in (
+            (subjects.JOB_RESULT, self.results.handle),
+            (subjects.JOB_CANCEL, self.cancels.handle),
+        ):
+            self._consumers.append(
+                await self._bus.consume(
+                    stream=subjects.STREAM_SYS,
+                    subject=subject,
+                    queue=subjects.SCHEDULER_QUEUE,
+                    handler=handler,
+                    on_poison=self.poison.put_away,
+                    max_in_flight=MAX_IN_FLIGHT,
+                )
+            )
+
+    async def _stop_handling(self) -> None:
+        """First nothing more is fetched, then what is being handled comes to its end, the rest goes back."""
+        await self.kernel_pause.aclose()
+        stopping = [asyncio.create_task(consumer.stop(STOP_GRACE)) for consumer in self._consumers]
+        self.room.close()
+        await asyncio.gather(*stopping)
+        await self.parking.stop(STOP_GRACE / 2)
+
+    async def _on_config_changed(self, message: CoreMessage) -> None:
+        self.routes.refresh_soon()
+
+    async def _on_reconnect(self) -> None:
+        self.registry.listen_anew()
+        self.routes.refresh_soon()
+
+    async def _reread_files(self) -> None:
+        paths = self._settings.pool_config_path, self._settings.timeout_config_path
+        self.routes.use_files(await asyncio.to_thread(read_config_files, *paths))
+
+    async def _announce(self, instance: Instance) -> None:
+        while True:
+            try:
+                await self._store.instances.register(instance)
+            except Exception as error:
+                log.debug("the instance key was not written", event="instance_unwritten", error=str(error))
+            await self._clock.sleep(RENEW_EVERY)
+
+    def _at_work(self) -> float:
+        return float(sum(consumer.in_flight for consumer in self._consumers) + self.parking.trying)
+
+
+async def main(life: Lifecycle, settings: SchedulerSettings, files: ConfigFiles) -> None:
+    """Connects, serves health and metrics, and works until told to stop."""
+    clock = SystemClock()
+    health = life.health
+    ops = OpsServer(settings.metrics_addr, service=SERVICE, health=health)
+    await ops.start()
+    life.on_stop(ops.aclose)
+    store = await Store.connect(settings, clock=clock)
+    life.on_stop(store.aclose)
+    bus = await Bus.connect(settings)
+    life.on_stop(bus.aclose)
+    kernel = KernelClient.from_settings(settings, clock)
+    life.on_stop(kernel.aclose)
+    health.register("redis", store.ping)
+    health.register("nats", bus.ping)
+    health.register("safety", kernel.snapshots)
+    await Scheduler(settings, files, bus=bus, store=store, kernel=kernel, clock=clock).start(life)
+    life.ready()
+
+
+def _nothing() -> None:
+    """What a loop does that somebody else leads and that has nothing to take back."""

@@ -1,0 +1,217 @@
+"""Finds what went wrong unseen: jobs that take too long, lost workers, broken indexes (spec-scheduler 12)."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from cordum.bus import Bus
+from cordum.core.errors import CordumError
+from cordum.core.ids import JobId, Micros, micros
+from cordum.core.jobs import lifecycle, retry
+from cordum.core.jobs.record import JobRecord
+from cordum.core.jobs.states import WITH_WORKER, JobState
+from cordum.core.routing.timeouts import SCHEDULED_TIMEOUT
+from cordum.runtime import metrics
+from cordum.runtime.clock import Clock
+from cordum.runtime.logging import get_logger
+from cordum.services.scheduler import parking
+from cordum.services.scheduler.announcing import Announcer
+from cordum.services.scheduler.losses import Losses
+from cordum.services.scheduler.parking import Parking
+from cordum.services.scheduler.registry import Registry
+from cordum.services.scheduler.routing import LiveRoutes
+from cordum.services.scheduler.settling import Settling
+from cordum.store import Store
+
+log = get_logger(__name__)
+
+BATCH: Final = 200
+MAX_BATCHES: Final = 100
+"""Jobs read at once, and how many times per state in one tick."""
+
+AT_ONCE: Final = 32
+WATCHED: Final = (JobState.SCHEDULED, JobState.DISPATCHED, JobState.RUNNING, JobState.RETRYING)
+STRANDED: Final = 60.0
+"""Seconds after which a job that waits to be tried again is parked once more: whoever was to do it may have died."""
+
+TRIM_EVERY: Final = 120
+"""Ticks between two trims of the indexes of ended jobs."""
+
+
+class Reconciler:
+    """One pass over everything that may be stale. Runs under the lease `cordum:reconciler:default`."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        store: Store,
+        routes: LiveRoutes,
+        registry: Registry,
+        settling: Settling,
+        losses: Losses,
+        parking: Parking,
+        announcer: Announcer,
+        clock: Clock,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._routes = routes
+        self._registry = registry
+        self._settling = settling
+        self._losses = losses
+        self._parking = parking
+        self._announcer = announcer
+        self._clock = clock
+        self._ticks = 0
+
+    def period(self) -> float:
+        """Seconds between two passes."""
+        return self._routes.now.timeouts.reconciler.scan_interval_seconds
+
+    def stand_by(self) -> None:
+        """Somebody else does it: we know of no stale jobs."""
+        for state in WATCHED:
+            metrics.STALE_JOBS.labels(state.label).set(0)
+
+    async def tick(self) -> None:
+        """One pass.
+
+        Raises:
+            StoreError: the store does not answer; the next pass begins anew.
+        """
+        if not self._bus.connected:
+            return  # nobody could be told; heartbeats are missing, too
+        for state in WATCHED:
+            stale = await self._pass_over(state)
+            metrics.STALE_JOBS.labels(state.label).set(stale)
+        await self._deadlines()
+        if self._ticks % TRIM_EVERY == 0:
+            await self._store.jobs.trim_indexes(micros(self._clock.now()))
+        self._ticks += 1
+
+    async def _pass_over(self, state: JobState) -> int:
+        """Looks at every job that has stood in a state long enough to be stale; says how many were."""
+        now = self._clock.now()
+        until = micros(now - self._least_age(state))
+        stale = 0
+        seen: set[JobId] = set()
+        for _ in range(MAX_BATCHES):
+            ids = await self._store.jobs.ids_in_state(state, until, BATCH + len(seen))
+            fresh = [job_id for job_id in ids if job_id not in seen]
+            if not fresh:
+                break
+            seen.update(fresh)
+            stale += await self._look_at(state, fresh)
+            if len(fresh) < BATCH:
+                break
+        return stale
+
+    async def _look_at(self, state: JobState, ids: Sequence[JobId]) -> int:
+        records = await self._store.jobs.get_many(ids)
+        strayed = [
+            job_id for job_id, record in zip(ids, records, strict=True) if record is None or record.state is not state
+        ]
+        if strayed:
+            await self._store.jobs.repair_indexes(strayed)
+        due = [
+            action
+            for record in records
+            if record is not None and record.state is state and (action := self._due(record)) is not None
+        ]
+        await self._all(due)
+        return len(due)
+
+    def _least_age(self, state: JobState) -> float:
+        timeouts = self._routes.now.timeouts
+        match state:
+            case JobState.SCHEDULED:
+                return SCHEDULED_TIMEOUT
+            case JobState.RETRYING:
+                return min(STRANDED, timeouts.reconciler.running_timeout_seconds)
+            case _:
+                shortest = min(timeouts.reconciler.dispatch_timeout_seconds, timeouts.shortest_running_timeout)
+                return min(shortest, self._registry.ttl)
+
+    def _due(self, record: JobRecord) -> Callable[[], Awaitable[object]] | None:
+        """What has to be done about a job now, if anything."""
+        timeouts = self._routes.now.timeouts
+        age = self._clock.now() - record.updated_at / 1_000_000
+        match record.state:
+            case JobState.SCHEDULED if age > SCHEDULED_TIMEOUT:
+                return lambda: self._time_out(record, "timeout: scheduled exceeded", SCHEDULED_TIMEOUT)
+            case JobState.DISPATCHED if age > timeouts.reconciler.dispatch_timeout_seconds:
+                limit = timeouts.reconciler.dispatch_timeout_seconds
+                return lambda: self._time_out(record, "timeout: dispatched exceeded", limit)
+            case JobState.RUNNING if age > timeouts.running_timeout(record.topic):
+                limit = timeouts.running_timeout(record.topic)
+                return lambda: self._time_out(record, "timeout: running exceeded", limit)
+            case JobState.DISPATCHED | JobState.RUNNING:
+                if record.worker_id and self._registry.knows_the_absent and self._losses.is_lost(record):
+                    return lambda: self._losses.take_away(record)
+                return None
+            case JobState.RETRYING if age > timeouts.reconciler.running_timeout_seconds:
+                last = f": {record.failure_reason}" if record.failure_reason else ""
+                reason = f"max retries exceeded: not tried again for {age:.0f} s{last}"
+                return lambda: self._settling.fail(record, reason, "max_retries_exceeded")
+            case JobState.RETRYING if not record.pending_reason:
+                lane, delay = record.pool or parking.DELAYED, retry.placement_delay(0, random.random())
+                return lambda: self._parking.park_again(record, lane, delay)
+            case _:
+                return None
+
+    async def _time_out(self, record: JobRecord, reason: str, limit: float) -> None:
+        held = record.state in WITH_WORKER
+        change = lifecycle.time_out(record, f"{reason} ({limit:g} s)")
+        if not await self._settling.end(record, change, last_state=record.state):
+            return
+        log.warning("job timed out", event="job_timeout", job_id=record.id, topic=record.topic, reason=reason)
+        if held:
+            await self._announcer.stop_worker(record.id, record.dispatch_id, record.attempts, reason)
+
+    async def _deadlines(self) -> None:
+        """Ends jobs whose deadline has passed, and removes deadlines that belong to no active job."""
+        for _ in range(MAX_BATCHES):
+            now = micros(self._clock.now())
+            ids = await self._store.jobs.due_deadlines(now, BATCH)
+            if not ids:
+                return
+            records = await self._store.jobs.get_many(ids)
+            strayed = [
+                job_id
+                for job_id, record in zip(ids, records, strict=True)
+                if record is None or record.state.is_terminal or not _is_overdue(record, now)
+            ]
+            if strayed:
+                await self._store.jobs.repair_indexes(strayed)
+            overdue = [record for record in records if record is not None and _is_overdue(record, now)]
+            await self._all([_later(self._deadline_passed, record) for record in overdue])
+            if len(ids) < BATCH:
+                return
+
+    async def _deadline_passed(self, record: JobRecord) -> None:
+        held = record.state in WITH_WORKER
+        reason = "timeout: deadline expired"
+        if await self._settling.end(record, lifecycle.time_out(record, reason), last_state=record.state):
+            log.warning("job timed out", event="job_timeout", job_id=record.id, topic=record.topic, reason=reason)
+            if held:
+                await self._announcer.stop_worker(record.id, record.dispatch_id, record.attempts, reason)
+
+    async def _all(self, actions: Sequence[Callable[[], Awaitable[object]]]) -> None:
+        """Does all of it, some at a time; one that fails is found again by the next pass."""
+        for at in range(0, len(actions), AT_ONCE):
+            results = await asyncio.gather(*(action() for action in actions[at : at + AT_ONCE]), return_exceptions=True)
+            for result in results:
+                if isinstance(result, CordumError):
+                    log.warning("a stale job is left to the next pass", event="reconcile_failed", error=result.message)
+                elif isinstance(result, BaseException):
+                    raise result
+
+
+def _is_overdue(record: JobRecord, now: Micros) -> bool:
+    return not record.state.is_terminal and 0 < record.deadline_unix <= now
+
+
+def _later(call: Callable[[JobRecord], Awaitable[object]], record: JobRecord) -> Callable[[], Awaitable[object]]:
+    return lambda: call(record)

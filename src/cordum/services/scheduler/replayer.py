@@ -1,0 +1,120 @@
+"""Finds waiting jobs whose message was lost on the way and places them (spec-scheduler 12, guide section 11c).
+
+A job is written before its submit is published, so a message that never arrived leaves a PENDING record. The same holds
+for an approval: the record says what is still to be published.
+"""
+
+import asyncio
+from typing import Final
+
+from cordum.core.errors import CordumError
+from cordum.core.ids import micros
+from cordum.core.jobs.lifecycle import approval_published
+from cordum.core.jobs.record import JobRecord
+from cordum.core.jobs.states import JobState
+from cordum.core.routing.placement import NoPlace
+from cordum.runtime import metrics
+from cordum.runtime.clock import Clock
+from cordum.runtime.logging import get_logger
+from cordum.services.scheduler import parking
+from cordum.services.scheduler.parking import Parking
+from cordum.services.scheduler.routing import LiveRoutes
+from cordum.services.scheduler.settling import Settling
+from cordum.services.scheduler.woken import WokenJobs
+from cordum.store import Store
+
+log = get_logger(__name__)
+
+MOST: Final = 200
+"""Jobs looked at in one tick, per state."""
+
+AT_ONCE: Final = 16
+
+PARKED_REASONS: Final = frozenset({*NoPlace, parking.THROTTLED})
+"""A job that shows one of these is parked: it wakes by itself."""
+
+PARKED_FOR_LONG: Final = 600.0
+"""Seconds after which a parked job is parked again, should Redis have lost its entry."""
+
+
+class Replayer:
+    """One pass over waiting jobs. Runs under the lease `cordum:replayer:pending`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        routes: LiveRoutes,
+        woken: WokenJobs,
+        settling: Settling,
+        parking: Parking,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._routes = routes
+        self._woken = woken
+        self._settling = settling
+        self._parking = parking
+        self._clock = clock
+
+    def period(self) -> float:
+        """Seconds between two passes."""
+        return self._routes.now.timeouts.reconciler.scan_interval_seconds
+
+    async def tick(self) -> None:
+        """One pass.
+
+        Raises:
+            StoreError: the store does not answer; the next pass begins anew.
+        """
+        patience = self._routes.now.timeouts.reconciler.dispatch_timeout_seconds
+        until = micros(self._clock.now() - patience)
+        for state in (JobState.PENDING, JobState.DENIED):
+            ids = await self._store.jobs.ids_in_state(state, until, MOST)
+            records = await self._store.jobs.get_many(ids)
+            strayed = [job_id for job_id, record in zip(ids, records, strict=True) if record is None]
+            if strayed:
+                await self._store.jobs.repair_indexes(strayed)
+            found = [record for record in records if record is not None and record.state is state]
+            for at in range(0, len(found), AT_ONCE):
+                await asyncio.gather(*(self._mend(record) for record in found[at : at + AT_ONCE]))
+
+    async def _mend(self, record: JobRecord) -> None:
+        try:
+            if record.state is JobState.DENIED:
+                await self._tell_rejection(record)
+            elif record.pending_reason in PARKED_REASONS:
+                await self._park_anew(record)
+            else:
+                await self._replay(record)
+        except CordumError as error:
+            log.warning(
+                "a waiting job could not be replayed", event="replay_failed", job_id=record.id, error=error.message
+            )
+
+    async def _replay(self, record: JobRecord) -> None:
+        log.warning(
+            "a waiting job without a message is placed from its record",
+            event="orphan_replayed",
+            job_id=record.id,
+            topic=record.topic,
+        )
+        metrics.ORPHAN_REPLAYED.labels(record.topic).inc()
+        await self._woken.place(record, await self._store.jobs.context(record.id))
+        if record.approval_publish_status == "pending":
+            await self._published(record)
+
+    async def _tell_rejection(self, record: JobRecord) -> None:
+        if record.approval_publish_status != "pending":
+            return
+        await self._settling.tell_again(record)
+        await self._published(record)
+
+    async def _published(self, record: JobRecord) -> None:
+        fields = approval_published(micros(self._clock.now()))
+        await self._store.jobs.annotate(record.id, fields, allowed_from=frozenset(JobState))
+
+    async def _park_anew(self, record: JobRecord) -> None:
+        if self._clock.now() - record.updated_at / 1_000_000 > PARKED_FOR_LONG:
+            lane = parking.DELAYED if record.pending_reason != NoPlace.NO_POOL else parking.UNROUTED
+            await self._parking.park_again(record, lane, 0.0)

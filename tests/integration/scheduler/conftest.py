@@ -1,0 +1,20 @@
+"""A world per test: NATS and Redis are up, its other parts start on demand."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from cordum.embedded.servers import Server
+from tests.integration.scheduler.world import World
+
+
+@pytest_asyncio.fixture
+async def world(nats_server: Server, redis_server: Server, tmp_path: Path) -> AsyncIterator[World]:
+    """NATS, Redis, a submitter; `start_kernel`, `start_scheduler`, `start_agent` add the rest."""
+    directory = tmp_path / "world"
+    directory.mkdir()
+    made = World(directory, nats_server, redis_server)
+    await made.open()
+    yield made
+    await made.aclose()
