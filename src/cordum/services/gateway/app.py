@@ -1,0 +1,236 @@
+"""Puts the gateway's parts together, starts them in order and stops them in order."""
+
+import asyncio
+import ssl
+from typing import Final
+
+from cordum.bus import BadPacketError, Bus, CoreMessage, envelope, subjects
+from cordum.rpc import tls as grpc_tls
+from cordum.rpc.kernel_client import KernelClient
+from cordum.rpc.server import Keepalive, RpcServer, ServerTls, start_server
+from cordum.runtime.certificates import CertPair
+from cordum.runtime.clock import Clock, SystemClock
+from cordum.runtime.health import Health
+from cordum.runtime.http import OpsServer
+from cordum.runtime.ids import Ids, RandomIds
+from cordum.runtime.lifecycle import Lifecycle
+from cordum.runtime.logging import get_logger
+from cordum.runtime.settings import GatewaySettings
+from cordum.runtime.tls import CertReloader, SwappingContext
+from cordum.services.gateway import gauges, grpc_api
+from cordum.services.gateway.approvals.resolver import Resolver
+from cordum.services.gateway.authentication import Authenticator
+from cordum.services.gateway.dlq.letters import DeadLetterBox
+from cordum.services.gateway.http_server import HttpServer
+from cordum.services.gateway.jobs.cancelling import Canceller
+from cordum.services.gateway.jobs.views import RenderedRecords
+from cordum.services.gateway.jobs.waiting import Waiting
+from cordum.services.gateway.keysource import KeySource
+from cordum.services.gateway.parts import Parts
+from cordum.services.gateway.ratelimit import SWEEP_SECONDS, Limit, RateLimiter
+from cordum.services.gateway.router import build
+from cordum.services.gateway.routes import ROUTES
+from cordum.services.gateway.status import StatusPage
+from cordum.services.gateway.submit.service import SubmitService
+from cordum.services.gateway.topics import TopicRegistry
+from cordum.services.gateway.workers.fleet import Fleet
+from cordum.store import Store
+
+log = get_logger(__name__)
+
+SERVICE: Final = "cordum-api-gateway"
+CLOSING_NOTICE: Final = 0.2
+"""Seconds between "not ready" and taking no more connections, for those who ask just then."""
+GRPC_GRACE: Final = 8.0  # seconds for calls under way when the server is closed
+
+
+class Gateway:
+    """One gateway process, on connections that are open already."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        bus: Bus,
+        store: Store,
+        kernel: KernelClient,
+        keys: KeySource,
+        health: Health,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        clock, ids = clock or SystemClock(), ids or RandomIds()
+        self._settings = settings
+        self._clock = clock
+        self._bus = bus
+        self._keys = keys
+        api = Limit(settings.api_rate_limit_rps, settings.api_rate_limit_burst)
+        public = Limit(settings.api_public_rate_limit_rps, settings.api_public_rate_limit_burst)
+        tenant_limiter, public_limiter = RateLimiter(api, clock), RateLimiter(public, clock)
+        topics = TopicRegistry(store, clock)
+        dead_letters = DeadLetterBox(store, bus, clock, ids)
+        waiting = Waiting(store, bus, clock)
+        fleet = Fleet(store, bus, clock)
+        submitter = SubmitService(
+            store=store, bus=bus, kernel=kernel, topics=topics, dead_letters=dead_letters, clock=clock, ids=ids
+        )
+        resolver = Resolver(
+            store=store,
+            bus=bus,
+            kernel=kernel,
+            submitter=submitter,
+            dead_letters=dead_letters,
+            waiting=waiting,
+            clock=clock,
+        )
+        self.parts = Parts(
+            settings=settings,
+            clock=clock,
+            ids=ids,
+            store=store,
+            bus=bus,
+            kernel=kernel,
+            health=health,
+            authenticator=Authenticator(
+                lambda: keys.ring,
+                public_limiter,
+                clock,
+                trusts_header_principal=settings.trusts_header_principal,
+            ),
+            tenant_limiter=tenant_limiter,
+            public_limiter=public_limiter,
+            topics=topics,
+            submitter=submitter,
+            resolver=resolver,
+            canceller=Canceller(store, bus, waiting, clock),
+            dead_letters=dead_letters,
+            waiting=waiting,
+            rendered=RenderedRecords(),
+            fleet=fleet,
+            status=StatusPage(settings, store, bus, kernel, fleet, health, clock),
+        )
+        self.http: HttpServer | None = None
+        self.grpc: RpcServer | None = None
+
+    async def start(self, life: Lifecycle) -> None:
+        """Listens; whatever it starts is stopped with `life`."""
+        parts = self.parts
+        parts.health.register("nats", parts.bus.ping)
+        parts.health.register("redis", parts.store.ping)
+        await parts.topics.try_refresh()
+        await parts.fleet.start()
+        life.on_stop(parts.fleet.aclose)
+        changed = await parts.bus.subscribe(subjects.CONFIG_CHANGED, self._on_config_changed)
+        life.on_stop(changed.unsubscribe)
+        life.on_reload(self._keys.reload)
+        self._spawn(life)
+        self.grpc = await self._start_grpc(life)
+        self.http = HttpServer(build(parts, ROUTES), self._settings, await self._http_tls(life))
+        await self.http.start()
+        life.on_stop(self._stop_listening)
+        log.info(
+            "serving",
+            event="serving",
+            http=str(self.http.address),
+            grpc=self.grpc.address,
+            tls=bool(self._settings.http_tls_cert),
+            rate_limit=f"{self._settings.api_rate_limit_rps}/{self._settings.api_rate_limit_burst}",
+            public_rate_limit=(
+                f"{self._settings.api_public_rate_limit_rps}/{self._settings.api_public_rate_limit_burst}"
+            ),
+            callers=len(self._keys.ring),
+        )
+
+    def _spawn(self, life: Lifecycle) -> None:
+        parts, clock = self.parts, self._clock
+        life.spawn(parts.topics.keep_fresh(), name="topics")
+        life.spawn(self._keys.keep_fresh(), name="api-keys")
+        life.spawn(self._sweep_limiters(), name="limiter-sweep")
+        life.spawn(gauges.watch_dead_letters(parts.store, clock), name="dlq-gauge")
+        me = gauges.instance(self._settings.instance_id, clock)
+        life.on_stop(lambda: gauges.withdraw(parts.store, me))
+        life.spawn(gauges.announce(parts.store, me, clock), name="instance")
+
+    async def _stop_listening(self) -> None:
+        """Open requests end; those that only wait are answered with what is known now."""
+        if self.grpc is not None:
+            await self.grpc.set_not_serving()
+        await self.parts.waiting.aclose()
+        await asyncio.sleep(CLOSING_NOTICE)
+        closing = [server.aclose() for server in (self.http,) if server is not None]
+        if self.grpc is not None:
+            closing.append(self.grpc.aclose(GRPC_GRACE))
+        await asyncio.gather(*closing)
+
+    async def _sweep_limiters(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            self.parts.tenant_limiter.sweep()
+            self.parts.public_limiter.sweep()
+
+    async def _on_config_changed(self, message: CoreMessage) -> None:
+        try:
+            details = envelope.decode(message.data).alert.details
+        except BadPacketError:
+            return
+        if details.get("scope_id", "topics") in ("topics", "default"):
+            await self.parts.topics.try_refresh()
+
+    async def _http_tls(self, life: Lifecycle) -> ssl.SSLContext | None:
+        settings = self._settings
+        cert, key = settings.http_tls_cert, settings.http_tls_key
+        if not cert:
+            return None
+        swapping = await asyncio.to_thread(SwappingContext, cert, key, "", settings.tls_minimum)
+        reloader = await asyncio.to_thread(CertReloader, "gateway-http", cert, key, swapping.swap, self._clock)
+        life.spawn(reloader.watch(), name="http-certificate")
+        return swapping.context
+
+    async def _start_grpc(self, life: Lifecycle) -> RpcServer:
+        settings = self._settings
+        cert, key = settings.grpc_tls_cert, settings.grpc_tls_key
+        tls = None
+        if cert:
+            if settings.tls_minimum is ssl.TLSVersion.TLSv1_3:
+                grpc_tls.require_tls13()
+            tls = await asyncio.to_thread(ServerTls.from_files, cert, key)
+        server = await start_server(
+            str(settings.grpc_addr),
+            [grpc_api.service(self.parts)],
+            tls=tls,
+            reflection=settings.serves_reflection,
+            keepalive=Keepalive(
+                max_age=settings.grpc_server_max_connection_age,
+                max_age_grace=settings.grpc_server_max_connection_age_grace,
+                ping_every=settings.grpc_server_keepalive_time,
+                ping_timeout=settings.grpc_server_keepalive_timeout,
+                min_client_ping=settings.grpc_server_min_ping_interval,
+            ),
+        )
+        life.on_stop(server.aclose)
+        if tls is not None:
+
+            def renew(pair: CertPair) -> None:
+                server.use_certificate(pair.cert, pair.key)
+
+            reloader = await asyncio.to_thread(CertReloader, "gateway-grpc", cert, key, renew, self._clock)
+            life.spawn(reloader.watch(), name="grpc-certificate")
+        return server
+
+
+async def main(life: Lifecycle, settings: GatewaySettings, keys: KeySource) -> None:
+    """Opens the connections and runs a gateway on them until the lifecycle ends."""
+    clock = SystemClock()
+    ops = OpsServer(settings.metrics_addr, service=SERVICE, health=life.health)
+    await ops.start()
+    life.on_stop(ops.aclose)
+    store = await Store.connect(settings, clock=clock)
+    life.on_stop(store.aclose)
+    bus = await Bus.connect(settings)
+    life.on_stop(bus.aclose)
+    await bus.ensure_streams()
+    kernel = KernelClient.from_settings(settings, clock)
+    life.on_stop(kernel.aclose)
+    gateway = Gateway(settings, bus=bus, store=store, kernel=kernel, keys=keys, health=life.health, clock=clock)
+    await gateway.start(life)
+    life.ready()

@@ -1,0 +1,1 @@
+"""Approvals: jobs that wait for a person's word."""

@@ -1,0 +1,166 @@
+"""Every way a request can fail: one table from machine code to HTTP and gRPC status (spec-gateway section 2.8).
+
+The answer is always `{"error": <for a person>, "code": <for a program>, "status": <HTTP status>}`, `error_code` being
+the name under which some clients look for `code`.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+import grpc
+import msgspec
+
+from cordum.core.errors import CordumError
+
+
+class Failure(Enum):
+    """The kinds of failure, each with its HTTP and its gRPC status."""
+
+    INVALID = (400, grpc.StatusCode.INVALID_ARGUMENT)
+    UNAUTHENTICATED = (401, grpc.StatusCode.UNAUTHENTICATED)
+    FORBIDDEN = (403, grpc.StatusCode.PERMISSION_DENIED)
+    NOT_FOUND = (404, grpc.StatusCode.NOT_FOUND)
+    WRONG_METHOD = (405, grpc.StatusCode.UNIMPLEMENTED)
+    CONFLICT = (409, grpc.StatusCode.ABORTED)
+    DUPLICATE = (409, grpc.StatusCode.ALREADY_EXISTS)
+    NOT_READY = (409, grpc.StatusCode.FAILED_PRECONDITION)
+    TOO_LARGE = (413, grpc.StatusCode.INVALID_ARGUMENT)
+    WRONG_MEDIA_TYPE = (415, grpc.StatusCode.INVALID_ARGUMENT)
+    LIMITED = (429, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    INTERNAL = (500, grpc.StatusCode.INTERNAL)
+    UPSTREAM = (502, grpc.StatusCode.UNAVAILABLE)
+    UNAVAILABLE = (503, grpc.StatusCode.UNAVAILABLE)
+
+    @property
+    def http(self) -> int:
+        return self.value[0]
+
+    @property
+    def grpc(self) -> grpc.StatusCode:
+        return self.value[1]
+
+
+TABLE: Final[Mapping[str, tuple[Failure, str]]] = {
+    "invalid_json": (Failure.INVALID, "invalid json"),
+    "invalid_request": (Failure.INVALID, "invalid request"),
+    "invalid_cursor": (Failure.INVALID, "cursor is not a number this list has given out"),
+    "unknown_topic": (Failure.INVALID, "unknown topic"),
+    "topic_disabled": (Failure.INVALID, "topic is disabled"),
+    "unauthorized": (Failure.UNAUTHENTICATED, "unauthorized"),
+    "access_denied": (Failure.FORBIDDEN, "access denied"),
+    "tenant_access_denied": (Failure.FORBIDDEN, "tenant access denied"),
+    "principal_access_denied": (Failure.FORBIDDEN, "the API key belongs to another principal"),
+    "origin_not_allowed": (Failure.FORBIDDEN, "origin not allowed"),
+    "policy_denied": (Failure.FORBIDDEN, "denied by policy"),
+    "self_approval_denied": (
+        Failure.FORBIDDEN,
+        "nobody approves or rejects their own job: use an API key and a principal of another person",
+    ),
+    "not_found": (Failure.NOT_FOUND, "there is nothing at this path"),
+    "job_not_found": (Failure.NOT_FOUND, "job not found"),
+    "approval_not_found": (Failure.NOT_FOUND, "approval not found"),
+    "dlq_entry_not_found": (Failure.NOT_FOUND, "dlq entry not found"),
+    "worker_not_found": (Failure.NOT_FOUND, "worker not found"),
+    "method_not_allowed": (Failure.WRONG_METHOD, "method not allowed"),
+    "IDEMPOTENCY_CONFLICT": (Failure.DUPLICATE, "another submit with this idempotency key is under way: try again"),
+    "approval_already_resolved": (Failure.CONFLICT, "the approval is already resolved otherwise"),
+    "approval_retryable_lock": (Failure.CONFLICT, "the job is changing at this moment: try again"),
+    "approval_stale_snapshot": (Failure.CONFLICT, "the policy has changed and no longer lets this job pass"),
+    "approval_stale_request": (Failure.CONFLICT, "the job is not what was to be approved"),
+    "approval_not_actionable": (Failure.CONFLICT, "the job does not wait for an approval"),
+    "dlq_not_retryable": (Failure.NOT_READY, "what the job needs to run again is no longer kept"),
+    "body_too_large": (Failure.TOO_LARGE, "the body is too large"),
+    "unsupported_media_type": (Failure.WRONG_MEDIA_TYPE, "send JSON: Content-Type: application/json"),
+    "rate_limited": (Failure.LIMITED, "rate limited"),
+    "policy_throttled": (Failure.LIMITED, "throttled by policy"),
+    "internal_error": (Failure.INTERNAL, "internal error"),
+    "job_record_unreadable": (Failure.INTERNAL, "internal error"),
+    "safety_error": (Failure.UPSTREAM, "the safety kernel could not answer"),
+    "safety_unavailable": (Failure.UNAVAILABLE, "the safety kernel cannot be reached: try again shortly"),
+    "store_unavailable": (Failure.UNAVAILABLE, "the store cannot be reached: try again shortly"),
+    "bus_unavailable": (Failure.UNAVAILABLE, "the bus cannot be reached: try again shortly"),
+    "overloaded": (Failure.UNAVAILABLE, "too much work is waiting: try again shortly"),
+    "shutting_down": (Failure.UNAVAILABLE, "this instance is going down: try again"),
+}
+
+RETRY_AFTER: Final[Mapping[str, int]] = {
+    "rate_limited": 1,
+    "policy_throttled": 30,
+    "safety_unavailable": 2,
+    "store_unavailable": 2,
+    "bus_unavailable": 2,
+    "overloaded": 1,
+    "shutting_down": 1,
+}
+"""Seconds of the `Retry-After` header."""
+
+_WORDS: Final = re.compile(r"[^a-z0-9]+")
+
+
+class ApiError(CordumError):
+    """The request failed."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str | None = None,
+        *,
+        failure: Failure | None = None,
+        extra: Mapping[str, object] | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """A failure with a code of the table; `failure` is only for codes made from a message.
+
+        Args:
+            extra: further members of the answer's body.
+            retry_after: seconds; the table's value when None.
+        """
+        kind, default = TABLE.get(code, (failure or Failure.INTERNAL, "internal error"))
+        super().__init__(message or default)
+        self.slug = code
+        self.failure = kind
+        self.extra = extra or {}
+        self.retry_after = RETRY_AFTER.get(code) if retry_after is None else retry_after
+        self.headers = headers or {}
+
+    @property
+    def status(self) -> int:
+        return self.failure.http
+
+    def body(self) -> bytes:
+        """The JSON envelope."""
+        return msgspec.json.encode(
+            {"error": self.message, "code": self.slug, "error_code": self.slug, "status": self.status, **self.extra}
+        )
+
+
+def slug(message: str) -> str:
+    """The code of a failure that has only a message: lower case, everything else than letters and digits a `_`."""
+    return _WORDS.sub("_", message.lower()).strip("_")
+
+
+def invalid(message: str, code: str | None = None, **extra: object) -> ApiError:
+    """400 with a message that says what to mend."""
+    return ApiError(code or slug(message), message, failure=Failure.INVALID, extra=extra)
+
+
+_FOREIGN: Final[Mapping[str, str]] = {
+    "store_unavailable": "store_unavailable",
+    "publish_failed": "bus_unavailable",
+    "bus_unavailable": "bus_unavailable",
+    "bus_disconnected": "bus_unavailable",
+    "safety_unavailable": "safety_unavailable",
+    "overloaded": "overloaded",
+}
+
+
+def from_exception(error: BaseException) -> ApiError:
+    """What a caller is told about an error that reached the edge; details stay in the log."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, CordumError) and (code := _FOREIGN.get(error.code)) is not None:
+        return ApiError(code)
+    return ApiError("internal_error")

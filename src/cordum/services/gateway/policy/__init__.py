@@ -1,0 +1,1 @@
+"""Asking the safety kernel over HTTP."""
