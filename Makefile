@@ -16,7 +16,6 @@ check: dev-env ## Format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests bench tools
 	$(BIN)/lint-imports
 	$(BIN)/python tools/gen_docs.py --check
 

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import pytest
 
 from cordum.embedded.ports import is_free
 
@@ -22,10 +24,10 @@ def alive(pid: int) -> bool:
         return True
 
 
-async def eventually(true: Callable[[], bool], what: str, within: float = 10.0) -> None:
-    """Waits until `true()`; fails the test when `within` seconds pass first."""
+async def eventually(true: Callable[[], bool | Awaitable[bool]], what: str, within: float = 10.0) -> None:
+    """Waits until `true()` is true, or what it gives to be awaited; fails the test when `within` seconds pass first."""
     deadline = time.monotonic() + within
-    while not true():
+    while not (await answer if isinstance(answer := true(), Awaitable) else answer):
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
         await asyncio.sleep(0.02)
 
@@ -39,6 +41,8 @@ async def nothing_left(pids: list[int], ports: list[int], within: float = 10.0) 
 def processes_below(directory: Path, running: str = "") -> list[int]:
     """The processes whose working directory is `directory` or below it, those with `running` in their command line."""
     found = []
+    if not Path("/proc/self").exists():
+        pytest.skip("processes are looked up in /proc")
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:

@@ -29,6 +29,7 @@ from cordum.runtime.settings import NatsSettings
 CLIENT_NAME: Final = "cordum-bus"
 PATIENCE: Final = 15.0  # seconds until a server that is not there is given up at the start
 STOP_GRACE: Final = 10.0  # seconds handlers have to end
+MAX_BACKLOG: Final = 16 * 1024 * 1024  # bytes of core messages that wait to be sent
 _FIRST_RETRY: Final = 0.25  # seconds between two tries of the first connect
 _CONNECT_TIMEOUT: Final = 2  # seconds for one try
 _TICK: Final = 1.0  # seconds
@@ -129,13 +130,15 @@ class Bus:
         """Publishes to whoever listens now, at most once.
 
         Raises:
-            PublishError: not connected, or too large.
+            PublishError: not connected, too large, or more than 16 MiB wait to be sent already.
             BadSubjectError: nobody may publish on this subject.
         """
         if not is_publishable(subject):
             raise BadSubjectError(f"cannot publish on {subject!r}")
-        if not self.connected:
+        if not self._wire.is_connected:
             raise PublishError(f"{subject}: not connected to NATS")
+        if self._wire.backlog > MAX_BACKLOG:
+            raise PublishError(f"{subject}: the server does not keep up")
         if len(data) > self._wire.max_payload:
             raise MessageTooLargeError(f"{subject}: {len(data)} bytes, the server takes {self._wire.max_payload}")
         self._wire.send(subject, "", b"", data)
@@ -242,6 +245,7 @@ class Bus:
             try:
                 self._wire.check_up()
                 self._events.remind()
+                self._consumers = [consumer for consumer in self._consumers if not consumer.stopped]
                 for consumer in self._consumers:
                     consumer.tick(loop.time())
             except Exception:

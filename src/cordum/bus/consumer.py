@@ -84,6 +84,11 @@ class Consumer:
     def paused(self) -> bool:
         return self._paused
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` has done its work."""
+        return self._mute
+
     async def start(self) -> None:
         """Sets the consumer up and begins to take messages. Raises StreamSetupError or BusUnavailableError."""
         await self._puller.start()

@@ -63,6 +63,12 @@ class Wire(Client):
             frames, self._pending, self._pending_data_size = self._pending, [], 0
             self._transport.write(b"".join(frames))
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait to be sent, here or in the socket's buffer."""
+        writer = getattr(self._transport, "_io_writer", None)
+        return self._pending_data_size + (writer.transport.get_write_buffer_size() if writer is not None else 0)
+
     async def listen(self, subject: str, listener: Listener) -> "NatsSubscription":
         """Has `listener` called for each message on `subject`, from within the reader: it must be quick."""
         subscription = await self.subscribe(

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.processes import eventually
 from tests.support.tally import OpenBus
 
@@ -81,6 +82,28 @@ async def test_a_handler_that_fails_hears_the_next_message(open_bus: OpenBus) ->
     await ear.until(2)
 
 
+async def test_what_a_slow_subscriber_loses_is_told_once(open_bus: OpenBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cordum.bus.core.MAX_WAITING", 10)
+    speaker, bus = await open_bus(), await open_bus()
+    ear, go_on = Ear(), asyncio.Event()
+
+    async def dawdle(message: CoreMessage) -> None:
+        await ear.hear(message)
+        await go_on.wait()
+
+    await bus.subscribe(subjects.HEARTBEAT, dawdle)
+    await bus.ping()
+    with capture_logs() as logs:
+        for _ in range(100):
+            await speaker.publish_core(subjects.HEARTBEAT, b"")
+        await speaker.ping()
+        await bus.ping()
+    go_on.set()
+    await ear.until(10)
+    told = [line for line in logs if line["event"] == "bus_slow_consumer"]
+    assert [(line["log_level"], line["subject"]) for line in told] == [("error", subjects.HEARTBEAT)]
+
+
 async def test_after_unsubscribe_nothing_is_heard(open_bus: OpenBus) -> None:
     speaker, bus = await open_bus(), await open_bus()
     ear = Ear()
@@ -95,6 +118,15 @@ async def test_after_unsubscribe_nothing_is_heard(open_bus: OpenBus) -> None:
     await speaker.ping()
     await bus.ping()
     assert len(ear.heard) == 1
+
+
+async def test_core_messages_do_not_pile_up(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cordum.bus.connection.MAX_BACKLOG", 1000)
+    await bus.publish_core(subjects.HEARTBEAT, bytes(5000))
+    with pytest.raises(PublishError, match="does not keep up"):
+        await bus.publish_core(subjects.HEARTBEAT, bytes(5000))
+    await bus.ping()
+    await bus.publish_core(subjects.HEARTBEAT, bytes(5000))
 
 
 @pytest.mark.parametrize(

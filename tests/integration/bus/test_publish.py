@@ -144,7 +144,6 @@ async def test_a_cancelled_publisher_leaves_no_hole_in_the_window(bus: Bus, nats
     await narrow.aclose(grace=1.0)
 
 
-@pytest.mark.seed("S179")
 async def test_while_the_server_is_gone_a_publish_fails_and_says_so(bus: Bus, nats_server: Server) -> None:
     impatient = Publisher(bus._wire, ack_timeout=0.3)
     await impatient.start()
@@ -158,7 +157,6 @@ async def test_while_the_server_is_gone_a_publish_fails_and_says_so(bus: Bus, na
     await impatient.aclose(grace=0)
 
 
-@pytest.mark.seed("S179")
 async def test_a_short_absence_of_the_server_is_not_noticed_by_publishers(bus: Bus, nats_server: Server) -> None:
     await submit(bus, 0)
     await nats_server.kill()

@@ -199,13 +199,12 @@ def test_in_production_metrics_are_on_loopback_unless_made_public(
     assert load(cls, {}).metrics_addr.host == ""
 
 
-@pytest.mark.seed("S23", "S257")
+@pytest.mark.seed("S23")
 def test_tls_to_the_kernel_can_be_demanded_outside_production() -> None:
     violations = refused(GatewaySettings, {"SAFETY_KERNEL_TLS_REQUIRED": "true"})
     assert violations == ["SAFETY_KERNEL_TLS_CA: not set; SAFETY_KERNEL_TLS_REQUIRED asks for it"]
 
 
-@pytest.mark.seed("S258")
 def test_a_signed_policy_can_be_demanded_outside_production() -> None:
     (line,) = refused(SafetyKernelSettings, {"SAFETY_POLICY_SIGNATURE_REQUIRED": "true"})
     assert line.startswith("SAFETY_POLICY_PUBLIC_KEY: policy signature required")
@@ -288,7 +287,6 @@ def test_the_oldest_tls_version(text: str, production: bool, expected: ssl.TLSVe
     assert load(CommonSettings, env).tls_minimum is expected
 
 
-@pytest.mark.seed("S33")
 def test_reflection_is_off_unless_asked_for_and_in_production_unless_forced(env: dict[str, str]) -> None:
     on = {"CORDUM_GRPC_REFLECTION": "1"}
     for cls in (GatewaySettings, SafetyKernelSettings):
