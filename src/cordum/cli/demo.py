@@ -5,7 +5,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -61,15 +60,15 @@ async def _steps(stack: Stack, screen: Screen, console: Console) -> list[demo.Ou
 
 
 def _print(console: Console, outcomes: list[demo.Outcome]) -> None:
-    table = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1), show_lines=True)
-    table.add_column("job", min_width=10)
+    table = Table(header_style="bold", box=None, padding=(0, 1, 1, 0), pad_edge=False)
+    table.add_column("job", min_width=9)
     table.add_column("verdict and rule", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    table.add_column("output or reason", min_width=14)
+    table.add_column("output or reason", min_width=12)
     table.add_column("ms since submit", no_wrap=True)
     for item in outcomes:
         verdict = Text.assemble(cell(item.verdict), "\n", (item.rule, "dim"))
-        steps = "\n".join(f"{at:6.1f} {what}" for what, at in item.steps)
+        steps = "\n".join(f"{at:5.1f} {what}" for what, at in item.steps)
         table.add_row(item.title, verdict, cell(item.state), Text(item.output or item.reason), steps)
     console.print()
     console.print(table)

@@ -1,5 +1,6 @@
 """What `cordumctl job ...` does."""
 
+import itertools
 import json
 import sys
 import time
@@ -145,22 +146,24 @@ def watch(session: Session, job_id: str, timeout: float) -> None:
 
 
 def states(client: Client, job_id: str, timeout: float) -> Iterator[Json]:
-    """The job each time its state has changed, until it ends.
+    """The job each time its state, or the reason why it waits, has changed, until it ends.
 
     Raises:
         CliError: it has not ended after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    seen = ""
-    while True:
+    seen: tuple[str, str] | None = None
+    # The first look does not wait, so that the present state is shown at once; the second, short one is for the reason
+    # why a job waits, which the scheduler finds a moment later.
+    waits = itertools.chain((0.0, 1.0), itertools.repeat(_LONGEST_WAIT))
+    for longest in waits:
         began = time.monotonic()
         left = deadline - began
-        # The first look does not wait, so that the present state is shown at once.
-        wait = 0.0 if not seen else max(0.0, min(left, _LONGEST_WAIT))
+        wait = max(0.0, min(left, longest))
         job = client.get(_path(job_id), {"wait": f"{wait:.1f}s"} if wait else None, waits=wait)
         state = str(job.get("state", ""))
-        if state != seen:
-            seen = state
+        if (state, str(job.get("pending_reason", ""))) != seen:
+            seen = (state, str(job.get("pending_reason", "")))
             yield job
         if has_ended(state):
             return

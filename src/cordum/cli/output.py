@@ -91,9 +91,12 @@ def cell(value: object) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no", style="green" if value else "red")
     if isinstance(value, list):
-        return Text(", ".join(map(str, value)))
+        if any(isinstance(item, dict) for item in value):
+            return Text("\n".join(cell(item).plain for item in value))
+        return Text(_printable(", ".join(map(str, value))))
     if isinstance(value, dict):
-        return Text(json.dumps(value, ensure_ascii=False, default=str))
+        told = {name: item for name, item in value.items() if item not in (None, "", [], {})}
+        return Text(_printable(json.dumps(told, ensure_ascii=False, default=str)))
     text = _printable(str(value))
     return Text(text, style=STATE_STYLES.get(text, ""))
 

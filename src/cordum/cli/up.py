@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cordum.cli.loglines import readable
-from cordum.embedded.datadir import DataDir
+from cordum.embedded.datadir import DEFAULT, DataDir
 from cordum.embedded.errors import StartError
 from cordum.embedded.keeper import Event, Phase
 from cordum.embedded.session import Interrupted, until_signalled
@@ -96,7 +96,9 @@ class Screen:
         self._console.print("In another terminal:", style="dim")
         for hint in (
             "cordumctl status",
-            f"set -a; . {shlex.quote(str(folder / 'env'))}; set +a; python examples/echo_worker.py",
+            "python examples/echo_worker.py"
+            if folder == DataDir(DEFAULT).path
+            else f"set -a; . {shlex.quote(str(folder / 'env'))}; set +a; python examples/echo_worker.py",
             'cordumctl job submit "hello" --wait',
         ):
             self._console.print(Text(f"  {hint}"), soft_wrap=True)

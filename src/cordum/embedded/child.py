@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Child:
     def __init__(self, recipe: Recipe, guardian: Guardian) -> None:
         self.recipe = recipe
         self._guardian = guardian
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended: asyncio.Future[int] | None = None
         self._entered = False
         self._log_start = 0
 
@@ -55,14 +57,14 @@ class Child:
     @property
     def pid(self) -> int:
         """The process id, 0 while none runs."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else 0
+        return self._process.pid if self._process is not None and self._process.poll() is None else 0
 
     @property
     def returncode(self) -> int | None:
         """How the last incarnation ended (minus the signal's number when it was killed); None while it runs."""
-        return self._process.returncode if self._process is not None else None
+        return self._process.poll() if self._process is not None else None
 
-    async def spawn(self) -> None:
+    def spawn(self) -> None:
         """Starts the process; does not wait for readiness."""
         if self.pid:
             raise StartError(self.name, "is running already", [])
@@ -70,8 +72,10 @@ class Child:
         log = logfile.open_for_append(self.recipe.log_file)
         self._log_start = os.fstat(log).st_size
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
+            # Not the event loop's own subprocesses: not every loop keeps `pipe` from being inherited a second time, and
+            # a child that holds it would keep the guardian from ever seeing its end.
+            self._process = subprocess.Popen(
+                command,
                 stdin=pipe,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -79,9 +83,10 @@ class Child:
                 cwd=self.recipe.directory,
                 start_new_session=True,
             )
-            self._entered = True
         finally:
             os.close(log)
+        self._entered = True
+        self._ended = _watch(self._process)
 
     async def ready(self) -> None:
         """Waits until the probe says yes.
@@ -89,21 +94,20 @@ class Child:
         Raises:
             StartError: the process ended first, or `ready_within` passed.
         """
-        process = self._running()
+        ended = self._running()
         deadline = time.monotonic() + self.recipe.ready_within
         pause = _FIRST_POLL
         while not await self.recipe.probe():
-            if process.returncode is not None:
-                raise self.failure(f"ended with {describe_exit(process.returncode)} before it was ready")
+            if ended.done():
+                raise self.failure(f"ended with {describe_exit(ended.result())} before it was ready")
             if time.monotonic() > deadline:
                 raise self.failure(f"was not ready within {self.recipe.ready_within:.0f} s")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), pause)
+            await asyncio.wait({ended}, timeout=pause)
             pause = min(pause * 1.3, _LONGEST_POLL)
 
     async def start(self) -> None:
         """Starts the process and waits until it is ready; a start that fails leaves nothing running."""
-        await self.spawn()
+        self.spawn()
         try:
             await self.ready()
         except BaseException:
@@ -112,12 +116,12 @@ class Child:
 
     async def wait(self) -> int:
         """Waits until the process has ended and is reaped; gives its return code."""
-        process = self._running()
-        code = await process.wait()
-        if self._entered and process is self._process:
+        ended, process = self._running(), self._process
+        await asyncio.wait({ended})
+        if self._entered and process is not None and process is self._process:
             self._entered = False
             self._guardian.forget(process.pid)
-        return code
+        return ended.result()
 
     async def kill(self) -> None:
         """SIGKILL to the whole process group, and waits for the end."""
@@ -156,10 +160,28 @@ class Child:
                 os.killpg(self.pid, number)
         await self.wait()
 
-    def _running(self) -> asyncio.subprocess.Process:
-        if self._process is None:
+    def _running(self) -> asyncio.Future[int]:
+        if self._ended is None:
             raise StartError(self.name, "was never started", [])
-        return self._process
+        return self._ended
+
+
+def _watch(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """Completes with the return code when the process ends. A thread waits: that works in every loop and system."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def settle(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    def reap() -> None:
+        code = process.wait()
+        with contextlib.suppress(RuntimeError):  # The loop was closed: nobody waits any more.
+            loop.call_soon_threadsafe(settle, code)
+
+    threading.Thread(target=reap, name=f"reap {process.pid}", daemon=True).start()
+    return ended
 
 
 def describe_exit(code: int) -> str:

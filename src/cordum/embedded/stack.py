@@ -5,8 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 
 from cordum.embedded import defaults, logfile, probes, servers, services
 from cordum.embedded.child import Child, Recipe
@@ -14,59 +13,11 @@ from cordum.embedded.datadir import DataDir, Running, Secrets
 from cordum.embedded.errors import EmbeddedError, PortTakenError, StartError
 from cordum.embedded.guardian import Guardian
 from cordum.embedded.keeper import Event, Keeper, OnEvent, Phase
+from cordum.embedded.options import MakeRecipe, Options, clean_environment, operator_environment
 from cordum.embedded.ports import LOOPBACK, free_port, is_free
 
 _BIND_TRIES = 5
 _HOUSEKEEPING = 5.0
-_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "USER", "VIRTUAL_ENV", "SSL_CERT_FILE")
-_SERVER_CHOICE = ("CORDUM_NATS_SERVER", "CORDUM_REDIS_SERVER")
-_DECIDED_HERE = (
-    "NATS_",
-    "REDIS_",
-    "SAFETY_KERNEL_",
-    "GATEWAY_HTTP_TLS_",
-    "GRPC_TLS_",
-    "CORDUM_API_KEY",
-    "CORDUM_API_URL",
-    "CORDUM_INSTANCE_ID",
-)
-
-MakeRecipe = Callable[["Stack"], Recipe]
-"""Makes the recipe of a further child once the addresses are known."""
-
-
-def clean_environment() -> dict[str, str]:
-    """What programs need from this process's environment, without any setting that could change how they behave."""
-    return {name: os.environ[name] for name in (*_INHERITED, *_SERVER_CHOICE) if name in os.environ}
-
-
-def operator_environment() -> dict[str, str]:
-    """This process's environment, without what the stack decides itself: addresses, passwords, keys, certificates."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_DECIDED_HERE)}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a stack is to be started.
-
-    Attributes:
-        env: the environment every child starts from; the stack's own addresses go on top.
-        service_env: further settings by service or part (`gateway`, `scheduler`, `scheduler-2`, `kernel`), which win.
-        replicas: how many of a service; one each unless said, 0 leaves it out.
-        fixed_ports: ports that must be taken, such as `{"gateway.http": 9000}`; a start fails when they are not free.
-        default_ports: whether the gateway takes 8081, 50051 and 9092 when these are free. Tests and demos stay away.
-        extra: further children, started once the servers are ready (workers, say).
-        scratch: the data directory is temporary: delete it at the end, also when this process is killed.
-    """
-
-    env: Mapping[str, str] = field(default_factory=clean_environment)
-    service_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    replicas: Mapping[str, int] = field(default_factory=dict)
-    fixed_ports: Mapping[str, int] = field(default_factory=dict)
-    default_ports: bool = True
-    fresh: bool = False
-    extra: Sequence[MakeRecipe] = ()
-    scratch: bool = False
 
 
 def _nothing(event: Event) -> None:

@@ -33,7 +33,11 @@ async def main():
     print(*stack.pids.values(), stack.guardian_pid, stack.ports["nats"], stack.ports["redis"], flush=True)
     await asyncio.sleep(600)
 
-asyncio.run(main())
+if sys.argv[3] == "uvloop":
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
 """
 
 
@@ -142,11 +146,12 @@ async def test_a_server_that_does_not_start_shows_its_last_words(tmp_path: Path)
     assert caught.value.log_tail == ["cannot go on"]
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("kind", ["kept", "scratch"])
-async def test_killing_the_supervisor_leaves_no_child_no_port_no_lock(tmp_path: Path, kind: str) -> None:
+async def test_killing_the_supervisor_leaves_no_child_no_port_no_lock(tmp_path: Path, kind: str, loop: str) -> None:
     data = tmp_path / "data"
     supervisor = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SUPERVISE, str(data), kind, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", SUPERVISE, str(data), kind, loop, stdout=asyncio.subprocess.PIPE
     )
     assert supervisor.stdout is not None
     line = await asyncio.wait_for(supervisor.stdout.readline(), 30)
