@@ -19,15 +19,14 @@ _FIRST_PAUSE: Final = 0.02  # seconds before the first repetition; doubles up to
 _LAST_PAUSE: Final = 0.25  # seconds
 _SCRIPT_ROUNDS: Final = 3
 
-_REPEATABLE: Final = frozenset(
+_READS: Final = frozenset(
     (
         *("GET", "HGETALL", "HMGET", "PING", "ZCARD", "SCARD", "SMEMBERS", "LRANGE"),
         *("ZRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE"),
-        *("EXPIRE", "ZREM", "SREM", "SADD", "LTRIM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"),
     )
 )
-"""Commands that do no harm when they run twice, so they are repeated when an answer is lost. Plain SET and ZADD are not
-among them: repeated late, they could undo what another client wrote in between."""
+"""What is sent again when its answer was lost. No write is: repeated late, even a ZREM could undo what another client
+wrote in between."""
 
 _REPLIES: Final = frozenset({int, str, bytes, list, NoneType})
 
@@ -120,7 +119,7 @@ class Batcher:
 
 
 def _may_repeat(command: Command, outcome: Outcome) -> bool:
-    return isinstance(outcome, NotRunError) or (isinstance(outcome, AnswerLostError) and command[0] in _REPEATABLE)
+    return isinstance(outcome, NotRunError) or (isinstance(outcome, AnswerLostError) and command[0] in _READS)
 
 
 def _resend(command: Command, outcome: Outcome) -> Command:

@@ -6,6 +6,8 @@ from typing import Any
 
 from redis.asyncio import connection as redis_connection
 from redis.asyncio import sentinel as redis_sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from cordum.store.cluster import Address, ClusterLink
 from cordum.store.errors import StoreSettingsError
@@ -126,9 +128,12 @@ def _server(address: Address, settings: Mapping[str, Any], secure: bool, options
 
 
 def _master(options: StoreOptions, settings: Mapping[str, Any], secure: bool) -> SentinelLink:
+    # A Sentinel that does not answer must leave time to ask the next one.
+    patience = min(options.dial_timeout, options.operation_timeout / 4)
     access: dict[str, Any] = {
-        "socket_timeout": options.dial_timeout,
-        "socket_connect_timeout": options.dial_timeout,
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
+        "retry": Retry(NoBackoff(), 0),
         "driver_info": None,
     }
     if options.sentinel_password:

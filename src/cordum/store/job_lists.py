@@ -148,18 +148,21 @@ class JobLists:
         for at, reply in zip(missing, replies, strict=True):
             job_id, stamp = entries[at]
             if isinstance(reply, list) and reply:
-                try:
-                    records[at] = self._cache.put(record_from_hash(JobId(job_id), pairs(reply)))
-                except BadRecordError as error:
-                    log.warning(
-                        "a stored job cannot be read", event="job_record_unreadable", job_id=job_id, error=str(error)
-                    )
+                records[at] = self._read(JobId(job_id), reply)
             elif int(stamp) < horizon:
                 gone.append(job_id)
         if gone:
             # Records run out by themselves; what pointed to them goes when somebody notices.
             await self._batcher.submit([("ZREM", key, *gone) for key in {*sources, keys.job_tenant_index(tenant)}])
         return records
+
+    def _read(self, job_id: JobId, reply: Sequence[Reply]) -> JobRecord | None:
+        """One record; None, and a warning, when it cannot be read: it must not spoil the list for the others."""
+        try:
+            return self._cache.put(record_from_hash(job_id, pairs(reply)))
+        except BadRecordError as error:
+            log.warning("a stored job cannot be read", event="job_record_unreadable", job_id=job_id, error=str(error))
+            return None
 
     async def _trace_members(self, trace_id: TraceId) -> list[JobId] | None:
         key = keys.trace(trace_id)
@@ -179,7 +182,9 @@ class JobLists:
         for job_id, reply in zip(job_ids, replies, strict=True):
             if not isinstance(reply, list) or not reply:
                 continue
-            record = self._cache.put(record_from_hash(job_id, pairs(reply)))
+            record = self._read(job_id, reply)
+            if record is None:
+                continue
             at = record.updated_at
             if query.matches(record) and (upper is None or at <= upper) and (lower is None or at >= lower):
                 found.append((at, record))

@@ -87,7 +87,8 @@ def transition(job_id: JobId, change: Change, now: Micros, ttl: int) -> Command:
         len(change.fence),
         len(change.fields),
         len(clear),
-        *flat(change.fence),
+        *change.fence,
+        *change.fence.values(),
         *flat(change.fields),
         *clear,
     )

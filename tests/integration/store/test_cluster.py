@@ -44,7 +44,7 @@ class Cluster:
 async def ask(cluster: Cluster, at: int, *command: str | int) -> str:
     client = cluster.client(at)
     try:
-        return str(await client.execute_command(*command))
+        return str(await client.execute_command(*command))  # type: ignore[no-untyped-call]
     finally:
         await client.aclose()
 
@@ -189,9 +189,7 @@ async def test_a_dead_master_is_replaced_by_its_replica(cluster: Cluster, opened
     jobs = [make_job() for _ in range(30)]
     await asyncio.gather(*(store.jobs.create(job) for job in jobs))
     for at in range(3):
-        client = cluster.client(at)
-        await client.execute_command("WAIT", 1, 5000)
-        await client.aclose()
+        await eventually(cluster, at + 3, ("DBSIZE",), await ask(cluster, at, "DBSIZE"))
     await cluster.nodes[0].kill()
     deadline = time.monotonic() + 30
     pending = {job.record.id for job in jobs}

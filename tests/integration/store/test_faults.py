@@ -34,7 +34,7 @@ async def test_a_job_survives_the_death_of_redis(store: Store, redis_server: Ser
     await store.jobs.apply(job.record.id, lifecycle.cancel("x"), now=job.record.updated_at)
     client: redis.Redis = redis.from_url(redis_server.url, protocol=2)
     # The file is synced every second; this waits for exactly that.
-    await client.execute_command("WAITAOF", 1, 0, 5000)
+    await client.execute_command("WAITAOF", 1, 0, 5000)  # type: ignore[no-untyped-call]
     await client.aclose()
     await redis_server.kill()
     await redis_server.restart()
@@ -108,7 +108,7 @@ async def test_a_connection_cut_between_two_calls_is_not_noticed(store: Store, r
     job = make_job()
     await store.jobs.create(job)
     client: redis.Redis = redis.from_url(redis_server.url, protocol=2)
-    await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
     await client.aclose()
     await _the_cut_arrived(store)
     outcome = await store.jobs.apply(job.record.id, lifecycle.cancel("x"), now=job.record.updated_at)
@@ -157,7 +157,7 @@ async def test_many_calls_share_few_round_trips(store: Store) -> None:
 
 async def test_a_wrong_password_is_said_so(redis_server: Server) -> None:
     url = redis_server.url.replace("redis://:", "redis://:not-")
-    with pytest.raises(StoreUnavailableError, match="WRONGPASS|password"):
+    with pytest.raises(StoreUnavailableError, match=r"WRONGPASS|password"):
         await Store.connect(StoreOptions(url=url))
 
 

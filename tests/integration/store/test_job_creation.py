@@ -1,6 +1,5 @@
 """What is written when a job is created, and what of it another process reads."""
 
-
 import pytest
 import redis.asyncio as redis
 from tests.integration.store.conftest import Open, make_job

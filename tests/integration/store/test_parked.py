@@ -56,7 +56,7 @@ async def test_many_takers_share_without_overlap(store: Store, peer: Store) -> N
     taken = await asyncio.gather(
         *((store, peer)[number % 2].parked.take_due(POOL, NOW, 7, 60.0) for number in range(12))
     )
-    flat = sum(taken, [])
+    flat = [job_id for some in taken for job_id in some]
     assert len(flat) == len(set(flat)) == 60
     assert set(flat) == wanted
 

@@ -23,7 +23,7 @@ PASSWORD = "sentinel-test"
 async def call(port: int, password: str, *command: str) -> str:
     client: redis.Redis = redis.Redis(port=port, password=password, protocol=2, decode_responses=True)
     try:
-        return str(await client.execute_command(*command))
+        return str(await client.execute_command(*command))  # type: ignore[no-untyped-call]
     finally:
         await client.aclose()
 
@@ -75,7 +75,8 @@ async def watched(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterator
 def watching(port: int) -> StoreOptions:
     return StoreOptions(
         url=f"redis://:{PASSWORD}@unused:1",
-        sentinels=(("127.0.0.1", port),),
+        # The first one is dead.
+        sentinels=(("127.0.0.1", 1), ("127.0.0.1", port)),
         sentinel_master="main",
         sentinel_password=f"watcher-{PASSWORD}",
     )

@@ -64,6 +64,10 @@ def secure(redis_server: Server, port: int, tls: TLSFiles, server_name: str = ""
     return StoreOptions(url=url, tls=tls, tls_server_name=server_name, operation_timeout=1.0)
 
 
+def _spoil(path: str) -> None:
+    Path(path).write_text("broken")
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
@@ -107,7 +111,7 @@ async def test_a_renewed_certificate_is_used_for_new_connections(
         store = await opened(secure(redis_server, port, TLSFiles(ca=authority.ca, cert=cert, key=key)))
         authority.issue("client")
         store.reload_tls()
-        Path(cert).write_text("broken")
+        _spoil(cert)
         with pytest.raises(StoreSettingsError, match="REDIS_TLS"):
             store.reload_tls()
         await store.ping()
