@@ -5,7 +5,7 @@ spec-safety sections 2 and 3, spec-scheduler sections 8.2 and 16, guide section 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 import msgspec
@@ -20,7 +20,7 @@ from cordum.rpc.breaker import Breaker, BreakerState
 from cordum.rpc.channel import ClientTls, open_channel
 from cordum.rpc.gen.cordum.v1 import kernel_pb2, kernel_pb2_grpc
 from cordum.runtime.clock import Clock
-from cordum.runtime.groupcommit import GroupCommit
+from cordum.runtime.groupcommit import GroupClosedError, GroupCommit, OverloadedError
 from cordum.runtime.settings import KernelClientSettings
 
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -41,6 +41,10 @@ class KernelUnavailableError(CordumError):
     """The safety kernel gave no decision, so there is none."""
 
     code = "safety_unavailable"
+
+
+class _NotImplementedThereError(KernelUnavailableError):
+    """The kernel is there and does not offer this call."""
 
 
 class KernelClient:
@@ -94,6 +98,11 @@ class KernelClient:
         """Whether calls pass (closed), fail at once (open), or a probe is on its way (half_open)."""
         return self._breaker.state
 
+    @property
+    def batches(self) -> int:
+        """How many groups of checks were sent so far."""
+        return self._waiting.batches
+
     async def wait_closed(self) -> None:
         """Returns once the breaker is closed: at once when it is, else when a probe has been answered."""
         await self._closed.wait()
@@ -104,7 +113,10 @@ class KernelClient:
         wire: bytes = request.SerializeToString()
         if len(wire) > MAX_REQUEST_BYTES:
             return msgspec.structs.replace(_TOO_LARGE, checked_at=micros(self._clock.now()))
-        return await self._waiting.submit(wire)
+        try:
+            return await self._waiting.submit(wire)
+        except (OverloadedError, GroupClosedError) as error:
+            raise KernelUnavailableError(f"the safety kernel is not asked: {error.message}") from error
 
     async def evaluate(self, request: safety_pb2.PolicyCheckRequest) -> safety_pb2.PolicyCheckResponse:
         """The kernel's plain answer, for the policy API."""
@@ -123,11 +135,9 @@ class KernelClient:
         self._ask_breaker()
         question = kernel_pb2.ExplainInDetailRequest(request=request.SerializeToString())
         try:
-            return await self._batched.ExplainInDetail(question, timeout=self._evaluate_timeout)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise self._failed(error) from error
-        answer = await self.explain(request)
+            return await self._call(self._batched.ExplainInDetail, question, self._evaluate_timeout)
+        except _NotImplementedThereError:
+            answer = await self.explain(request)
         return kernel_pb2.ExplainInDetailResponse(response=answer.SerializeToString())
 
     async def snapshots(self) -> tuple[str, ...]:
@@ -149,11 +159,23 @@ class KernelClient:
         self, call: Callable[..., Awaitable[Answer]], request: safety_pb2.PolicyCheckRequest
     ) -> Answer:
         self._ask_breaker()
-        try:
-            answer = await call(request, timeout=self._evaluate_timeout)
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from error
+        answer = await self._call(call, request, self._evaluate_timeout)
         self._breaker.call_succeeded()
+        return answer
+
+    async def _call(self, call: Callable[..., Awaitable[Answer]], request: object, timeout: float) -> Answer:
+        """One gRPC call; whatever goes wrong is KernelUnavailableError and counts as a failure."""
+        try:
+            answer = await call(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise _NotImplementedThereError("the safety kernel does not know this call") from error
+            raise self._failed(error) from error
+        except grpc.aio.BaseError as error:
+            raise KernelUnavailableError(f"the safety kernel cannot be asked: {error}") from error
+        # gRPC gives None for an answer that is not of the expected type.
+        if answer is None:
+            raise self._nonsense("an answer that cannot be read")
         return answer
 
     async def _send(self, waiting: Sequence[bytes]) -> Sequence[Verdict | BaseException]:
@@ -171,29 +193,23 @@ class KernelClient:
         if self._clock.monotonic() < self._unary_until:
             return await self._ask_one_by_one(part)
         try:
-            answer = await self._batched.CheckBatch(
-                kernel_pb2.CheckBatchRequest(requests=part), timeout=self._check_timeout
+            answer = await self._call(
+                self._batched.CheckBatch, kernel_pb2.CheckBatchRequest(requests=part), self._check_timeout
             )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                self._unary_until = self._clock.monotonic() + BATCH_RETRY_SECONDS
-                return await self._ask_one_by_one(part)
-            raise self._failed(error) from error
+        except _NotImplementedThereError:
+            self._unary_until = self._clock.monotonic() + BATCH_RETRY_SECONDS
+            return await self._ask_one_by_one(part)
         if len(answer.responses) != len(part):
             raise self._nonsense(f"{len(answer.responses)} answers to {len(part)} requests")
         return self._verdicts_from(answer.responses)
 
     async def _ask_one_by_one(self, part: Sequence[bytes]) -> list[Verdict]:
-        calls = [
-            self._standard.Check(safety_pb2.PolicyCheckRequest.FromString(wire), timeout=self._check_timeout)
-            for wire in part
-        ]
-        answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, grpc.aio.AioRpcError):
-                raise self._failed(answer) from answer
-            if isinstance(answer, BaseException):
-                raise answer
+        answers = await asyncio.gather(
+            *(
+                self._call(self._standard.Check, safety_pb2.PolicyCheckRequest.FromString(wire), self._check_timeout)
+                for wire in part
+            )
+        )
         return self._verdicts_from([answer.SerializeToString() for answer in answers])
 
     def _verdicts_from(self, answers: Sequence[bytes]) -> list[Verdict]:
@@ -249,15 +265,20 @@ class KernelClient:
             await self._clock.sleep(self._breaker.probe_in(self._clock.monotonic()))
             if not self._breaker.start_probe(self._clock.monotonic()):
                 continue
-            try:
-                await self._batched.CheckBatch(kernel_pb2.CheckBatchRequest(), timeout=self._check_timeout)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                    self._breaker.probe_failed(self._clock.monotonic())
-                    continue
+            if not await self._answers():
+                self._breaker.probe_failed(self._clock.monotonic())
+                continue
             self._breaker.probe_succeeded()
             self._closed.set()
             return
+
+    async def _answers(self) -> bool:
+        """Whether the kernel answers an empty batch, or says that it knows no batches, which is an answer too."""
+        try:
+            answer: object = await self._batched.CheckBatch(kernel_pb2.CheckBatchRequest(), timeout=self._check_timeout)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED
+        return answer is not None
 
 
 def _tls(settings: KernelClientSettings) -> ClientTls | None:

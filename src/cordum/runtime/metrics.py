@@ -132,7 +132,10 @@ JOBS_DISPATCHED = _counters("cordum_jobs_dispatched_total", "Jobs dispatched by 
 JOBS_COMPLETED = _counters(
     "cordum_jobs_completed_total", "Jobs that ended, by topic and status", (SCHEDULER,), "topic", "status"
 )
-SAFETY_DENIED = _counters("cordum_safety_denied_total", "Jobs denied by the safety kernel", (SCHEDULER,), "topic")
+# Most denials happen at submit, where the gateway asks; the scheduler counts those it meets before dispatch.
+SAFETY_DENIED = _counters(
+    "cordum_safety_denied_total", "Jobs denied by the safety kernel", (GATEWAY, SCHEDULER), "topic"
+)
 SAFETY_UNAVAILABLE = _counters(
     "cordum_safety_unavailable_total", "Jobs put off because the safety kernel gave no answer", (SCHEDULER,), "topic"
 )

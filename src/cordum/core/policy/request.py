@@ -70,5 +70,5 @@ def fold(text: str) -> str:
 
 def fold_all(texts: Iterable[str]) -> frozenset[str]:
     """Folded, without the empty ones."""
-    folded = frozenset([text.strip().lower() for text in texts])
-    return folded - {""} if "" in folded else folded
+    folded = [text.strip().lower() for text in texts]
+    return frozenset(filter(None, folded)) if folded else NOTHING

@@ -1,9 +1,7 @@
 """The kernel put together: policy, gRPC server, certificates, health and metrics."""
 
 import asyncio
-import ssl
 
-from cordum.rpc import tls as grpc_tls
 from cordum.rpc.server import Keepalive, RpcServer, ServerTls, start_server
 from cordum.runtime import logging
 from cordum.runtime.certificates import CertPair
@@ -11,9 +9,9 @@ from cordum.runtime.clock import SystemClock
 from cordum.runtime.health import OK
 from cordum.runtime.http import OpsServer
 from cordum.runtime.lifecycle import Lifecycle
-from cordum.runtime.settings import SafetyKernelSettings
+from cordum.runtime.settings import NatsSettings, SafetyKernelSettings
 from cordum.runtime.tls import CertReloader
-from cordum.services.safety_kernel import service
+from cordum.services.safety_kernel import announcements, service
 from cordum.services.safety_kernel.judge import Judge
 from cordum.services.safety_kernel.keeper import PolicyKeeper
 from cordum.services.safety_kernel.source import LoadError, PolicySource
@@ -27,9 +25,13 @@ _log = logging.get_logger(__name__)
 class Kernel:
     """One safety kernel. `load` first, which may refuse; then `serve`."""
 
-    def __init__(self, settings: SafetyKernelSettings) -> None:
-        """Raises SignatureError when a signature is demanded and there is no key to check it with."""
+    def __init__(self, settings: SafetyKernelSettings, nats: NatsSettings | None) -> None:
+        """Without `nats` no announcements are heard, which only makes reloads wait for their timer.
+
+        Raises SignatureError when a signature is demanded and there is no key to check it with.
+        """
         self._settings = settings
+        self._nats = nats
         self._clock = SystemClock()
         self._judge = Judge()
         self._keeper = PolicyKeeper(PolicySource(settings), self._judge, self._clock, settings.policy_reload_interval)
@@ -52,6 +54,8 @@ class Kernel:
         life.health.note("policy", self._policy_health)
         life.spawn(self._keeper.run(), name="policy-reload")
         life.on_reload(self._keeper.poll)
+        if self._nats is not None:
+            life.spawn(announcements.listen(self._nats, self._keeper.reload_soon), name="announcements")
         _log.info(
             "serving", event="serving", grpc=server.address, admin=str(ops.address), tls=bool(self._settings.tls_cert)
         )
@@ -61,8 +65,6 @@ class Kernel:
         settings = self._settings
         tls = None
         if settings.tls_cert:
-            if settings.tls_minimum is ssl.TLSVersion.TLSv1_3:
-                grpc_tls.require_tls13()
             tls = await asyncio.to_thread(
                 ServerTls.from_files, settings.tls_cert, settings.tls_key, settings.tls_client_ca or None
             )

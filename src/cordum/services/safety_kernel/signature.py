@@ -48,7 +48,7 @@ class _Envelope(msgspec.Struct):
 
 
 def read_public_key(text: str) -> PublicKey:
-    """A key as PEM (also with `\\n` written out), or base64 or hex of DER, of an Ed25519 key's 32 bytes, of a P-256 point.
+    """A key as PEM (also with `\\n` written out), or base64 or hex: of DER, of Ed25519's 32 bytes, of a P-256 point.
 
     Raises SignatureError (no_trust_store) for anything else.
     """
