@@ -7,7 +7,6 @@ kind=${1:-run}
 lock=requirements/$kind.txt
 venv=.venv
 stamp=$venv/.cordum-$kind
-# A development environment holds everything a run environment does.
 want=$(cat "$lock" requirements/build.txt pyproject.toml | cksum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && exit 0
 
@@ -38,10 +37,10 @@ if command -v uv >/dev/null 2>&1; then
     uv pip install --python "$venv/bin/python" --require-hashes -r "$lock" -r requirements/build.txt
     uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
 else
-    "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r "$lock" -r requirements/build.txt \
-        | grep -v -e '^Requirement already' -e '^  Using cached'
+    "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r "$lock" -r requirements/build.txt
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi
 printf '%s' "$want" >"$stamp"
-[ "$kind" = dev ] && { cat requirements/run.txt requirements/build.txt pyproject.toml | cksum >"$venv/.cordum-run.tmp"; tr -d '\n' <"$venv/.cordum-run.tmp" >"$venv/.cordum-run"; rm "$venv/.cordum-run.tmp"; }
+# A development environment holds everything a run environment does.
+[ "$kind" = dev ] && printf '%s' "$(cat requirements/run.txt requirements/build.txt pyproject.toml | cksum)" >"$venv/.cordum-run"
 echo "==> ready"
