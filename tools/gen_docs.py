@@ -4,6 +4,7 @@ A further page is one more line in `PAGES`.
 """
 
 import argparse
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -177,6 +178,7 @@ def _metric_table(rows: Sequence[metrics.Declaration]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/environment.md": environment,
     "docs/reference/metrics.md": metric_names,
+    **runpy.run_path(str(ROOT / "tools" / "gen_openapi.py"))["PAGES"],
 }
 
 

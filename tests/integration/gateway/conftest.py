@@ -48,9 +48,7 @@ rules:
     constraints: {budgets: {max_runtime_ms: 1000}}
   - {id: yes, match: {topics: ["job.*"]}, decision: allow}
 """
-ENOUGH = {
-    f"API_{public}RATE_LIMIT_{what}": "100000" for public in ("", "PUBLIC_") for what in ("RPS", "BURST")
-}
+ENOUGH = {f"API_{public}RATE_LIMIT_{what}": "100000" for public in ("", "PUBLIC_") for what in ("RPS", "BURST")}
 
 
 class World:
@@ -124,7 +122,7 @@ async def make_world(
     for function in ("os.stat", "io.BufferedReader.read", "io.TextIOWrapper.read"):
         event_loop_guard.functions[function].can_block_in("cordum/services/gateway/router.py", "build")
 
-    async def make(policy: str = POLICY, keys: str = KEYS, **env: str) -> World:
+    async def make(policy: str = POLICY, keys: str = KEYS, *, production: bool = False, **env: str) -> World:
         path = tmp_path / f"safety-{len(worlds)}.yaml"
         path.write_text(policy)
         kernel_env = {
@@ -135,7 +133,7 @@ async def make_world(
         }
         kernel_life, life = Lifecycle(), Lifecycle()
         lives.extend((kernel_life, life))
-        kernel = Kernel(load(SafetyKernelSettings, kernel_env))
+        kernel = Kernel(load(SafetyKernelSettings, kernel_env), None)
         await asyncio.to_thread(kernel.load)
         await kernel.serve(kernel_life)
         settings = load(
@@ -152,6 +150,9 @@ async def make_world(
                 **env,
             },
         )
+        if production:
+            # Without certificates and the like, which production would demand at the start.
+            settings = settings.model_copy(update={"production_flag": True})
         clock = SystemClock()
         source = await KeySource.open(settings, clock)
         store = await Store.connect(settings, clock=clock)
@@ -161,9 +162,7 @@ async def make_world(
         await bus.ensure_streams()
         client = KernelClient.from_settings(settings, clock)
         life.on_stop(client.aclose)
-        gateway = Gateway(
-            settings, bus=bus, store=store, kernel=client, keys=source, health=life.health, clock=clock
-        )
+        gateway = Gateway(settings, bus=bus, store=store, kernel=client, keys=source, health=life.health, clock=clock)
         await gateway.start(life)
         life.ready()
         world = World(gateway, life, kernel_life, path)
@@ -192,9 +191,10 @@ async def api(world: World) -> httpx.AsyncClient:
 async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
     """Asks until the answer is true, for a bounded time; answers it."""
     async with asyncio.timeout(seconds):
-        while not (found := await check()):
+        while True:
+            if found := await check():
+                return found
             await asyncio.sleep(0.02)
-        return found
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from cordum.services.gateway import protojson
 from .conftest import AGENT, BOB, STRANGER, VIEWER, MakeWorld, World, eventually
 
 
-
 async def listen(world: World, subject: str) -> asyncio.Queue[Any]:
     """The packets that come over a subject, seen from outside the gateway's own connection."""
     packets: asyncio.Queue[Any] = asyncio.Queue()
@@ -109,9 +108,7 @@ async def test_a_throttled_job_is_not_stored(world: World, api: httpx.AsyncClien
 
 
 @pytest.mark.parametrize(("tags", "status", "word"), [([], 200, "duplicate"), (["payment"], 200, "approval_required")])
-async def test_a_repetition_is_told_the_same(
-    api: httpx.AsyncClient, tags: list[str], status: int, word: str
-) -> None:
+async def test_a_repetition_is_told_the_same(api: httpx.AsyncClient, tags: list[str], status: int, word: str) -> None:
     body = {"prompt": "once", "risk_tags": tags}
     first = await api.post("/api/v1/jobs", json={**body, "idempotency_key": "k1"})
 
@@ -138,6 +135,27 @@ async def test_two_submits_under_one_key_at_once_make_one_job(api: httpx.AsyncCl
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["job_id"] for answer in answers}) == 1
     assert sorted(answer.json()["status"] for answer in answers) == ["accepted"] + ["duplicate"] * 7
+
+
+async def test_a_key_whose_holder_died_is_taken_over(
+    world: World, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cordum.services.gateway.submit.service.RESERVATION_PATIENCE_SECONDS", 0.3)
+    await world.store.jobs.claim_idempotency_key(TenantId("default"), "orphan", JobId("never-written"))
+    first, second = [
+        await api.post("/api/v1/jobs", json={"prompt": "x", "idempotency_key": "orphan"}) for _ in range(2)
+    ]
+    assert first.json()["status"] == "accepted" and second.json()["status"] == "duplicate"
+    assert first.json()["job_id"] == second.json()["job_id"] != "never-written"
+
+
+async def test_a_submit_is_one_round_trip(world: World, api: httpx.AsyncClient) -> None:
+    await api.post("/api/v1/jobs", json={"prompt": "warm"})
+    before = world.store.round_trips
+    for _ in range(20):
+        await api.post("/api/v1/jobs", json={"prompt": "x"})
+    # Health checks and gauges go on meanwhile.
+    assert world.store.round_trips - before <= 20 + 8
 
 
 async def test_an_idempotency_key_belongs_to_its_tenant(world: World, api: httpx.AsyncClient) -> None:
@@ -193,9 +211,7 @@ async def test_without_the_kernel_a_job_waits_and_is_not_allowed(make_world: Mak
 
 
 @pytest.mark.seed("S179")
-async def test_without_nats_a_job_is_kept_for_replay(
-    world: World, api: httpx.AsyncClient, nats_server: Server
-) -> None:
+async def test_without_nats_a_job_is_kept_for_replay(world: World, api: httpx.AsyncClient, nats_server: Server) -> None:
     await nats_server.kill()
 
     answer = await api.post("/api/v1/jobs", json={"prompt": "x"}, timeout=30)
@@ -203,6 +219,7 @@ async def test_without_nats_a_job_is_kept_for_replay(
     assert answer.status_code == 200
     record = await world.store.jobs.get(JobId(answer.json()["job_id"]))
     assert record is not None and record.state is JobState.PENDING
+
     async def not_ready() -> bool:
         return (await api.get("/readyz")).status_code == 503
 
@@ -222,6 +239,7 @@ async def test_without_redis_answers_are_503_in_bounded_time_and_recover(
     async with asyncio.timeout(8):
         submitted = await api.post("/api/v1/jobs", json={"prompt": "x"})
     assert submitted.status_code == 503 and submitted.headers["retry-after"]
+
     async def ready() -> bool:
         return (await api.get("/readyz")).status_code == 200
 
@@ -244,7 +262,10 @@ async def test_who_may_submit(world: World) -> None:
 
 
 async def test_the_body_may_not_name_another_tenant_or_principal(api: httpx.AsyncClient) -> None:
-    for extra, code in (({"tenant_id": "other"}, "tenant_access_denied"), ({"principal_id": "bob"}, "principal_access_denied")):
+    for extra, code in (
+        ({"tenant_id": "other"}, "tenant_access_denied"),
+        ({"principal_id": "bob"}, "principal_access_denied"),
+    ):
         answer = await api.post("/api/v1/jobs", json={"prompt": "x", **extra})
         assert answer.status_code == 403 and answer.json()["code"] == code
     fine = await api.post("/api/v1/jobs", json={"prompt": "x", "tenant_id": "default", "principal_id": "alice"})

@@ -150,7 +150,7 @@ def _from_list(text: str) -> list[_Entry]:
 def _joined_digest(parts: list[str]) -> list[str]:
     """`["t", "sha256", "<hex>"]` is two parts: the second is a key given as its digest."""
     for at, part in enumerate(parts[:-1]):
-        if part == "sha256" and _DIGEST.fullmatch(parts[at + 1].lower()):
+        if part == "sha256":
             return [*parts[:at], f"sha256:{parts[at + 1]}", *parts[at + 2 :]]
     return parts
 

@@ -4,25 +4,31 @@ import asyncio
 import functools
 import sys
 
+from cordum.core.errors import CordumError
+from cordum.rpc import tls
 from cordum.runtime import lifecycle, logging
 from cordum.runtime.clock import SystemClock
 from cordum.runtime.settings import GatewaySettings, load_or_exit
 from cordum.runtime.settings.loading import EXIT_BAD_SETTINGS
-from cordum.services.gateway.app import SERVICE
-from cordum.services.gateway.app import main as serve
-from cordum.services.gateway.keysource import KeySource, KeySourceError
+from cordum.services.gateway.keysource import KeySource
+
+NAME = "cordum-api-gateway"
 
 
 def main() -> None:
-    """Runs the gateway; exits with 2 when a setting or the API keys cannot be used."""
+    """Runs the gateway; exits with 2 and one line when a setting or the API keys cannot be used."""
     settings = load_or_exit(GatewaySettings)
-    logging.setup(SERVICE, settings)
+    logging.setup(NAME, settings)
     try:
         keys = asyncio.run(KeySource.open(settings, SystemClock()))
-    except KeySourceError as error:
-        sys.stderr.write(f"{SERVICE}: {error.message}\n")
+        tls.set_floor(settings.tls_minimum)
+    except CordumError as error:
+        sys.stderr.write(f"{NAME}: {error.message}\n")
         sys.exit(EXIT_BAD_SETTINGS)
-    lifecycle.run(SERVICE, settings, functools.partial(serve, settings=settings, keys=keys))
+    # Only now, for it loads gRPC, which reads its environment then.
+    from cordum.services.gateway.app import main as serve
+
+    lifecycle.run(NAME, settings, functools.partial(serve, settings=settings, keys=keys))
 
 
 if __name__ == "__main__":

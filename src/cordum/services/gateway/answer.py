@@ -1,5 +1,6 @@
 """What a handler gives back, and the few shapes most of them give."""
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlencode
 
@@ -31,5 +32,10 @@ def page(call: Call, body: bytes, next_cursor: Micros | None) -> Answer:
     """A page of a list, with the `Link` header by which clients find the next one (spec-gateway section 2.7)."""
     if next_cursor is None:
         return Answer(body)
-    query = urlencode({**call.raw_query, "cursor": str(next_cursor)})
-    return Answer(body, 200, (("Link", f'<{call.path}?{query}>; rel="next"'),))
+    return Answer(body, 200, (("Link", _link(call.path, tuple(call.raw_query.items()), next_cursor)),))
+
+
+@lru_cache(maxsize=1024)
+def _link(path: str, query: tuple[tuple[str, str], ...], cursor: Micros) -> str:
+    """The next page's link; a list that is asked for again and again has the same one until it changes."""
+    return f'<{path}?{urlencode({**dict(query), "cursor": str(cursor)})}>; rel="next"'

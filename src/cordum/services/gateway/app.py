@@ -5,8 +5,7 @@ import ssl
 from typing import Final
 
 from cordum.bus import BadPacketError, Bus, CoreMessage, envelope, subjects
-from cordum.rpc import tls as grpc_tls
-from cordum.rpc.kernel_client import KernelClient
+from cordum.rpc.kernel_client import KernelClient, KernelUnavailableError
 from cordum.rpc.server import Keepalive, RpcServer, ServerTls, start_server
 from cordum.runtime.certificates import CertPair
 from cordum.runtime.clock import Clock, SystemClock
@@ -147,9 +146,17 @@ class Gateway:
         life.spawn(self._keys.keep_fresh(), name="api-keys")
         life.spawn(self._sweep_limiters(), name="limiter-sweep")
         life.spawn(gauges.watch_dead_letters(parts.store, clock), name="dlq-gauge")
+        life.spawn(self._meet_kernel(), name="kernel-greeting")
         me = gauges.instance(self._settings.instance_id, clock)
         life.on_stop(lambda: gauges.withdraw(parts.store, me))
         life.spawn(gauges.announce(parts.store, me, clock), name="instance")
+
+    async def _meet_kernel(self) -> None:
+        """Opens the way to the safety kernel, so that the first job does not have to wait for it."""
+        try:
+            await self.parts.kernel.snapshots()
+        except KernelUnavailableError as error:
+            log.warning("safety kernel not reached", event="kernel_not_reached", error=error.message)
 
     async def _stop_listening(self) -> None:
         """Open requests end; those that only wait are answered with what is known now."""
@@ -191,8 +198,6 @@ class Gateway:
         cert, key = settings.grpc_tls_cert, settings.grpc_tls_key
         tls = None
         if cert:
-            if settings.tls_minimum is ssl.TLSVersion.TLSv1_3:
-                grpc_tls.require_tls13()
             tls = await asyncio.to_thread(ServerTls.from_files, cert, key)
         server = await start_server(
             str(settings.grpc_addr),

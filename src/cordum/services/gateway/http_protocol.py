@@ -7,14 +7,20 @@ connections (spec-gateway section 1, spec-auth section 2.4).
 import asyncio
 import enum
 from typing import Any, Final
+from urllib.parse import unquote
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from cordum.services.gateway.http_cycle import Cycle, FixedHead
+
+_FIXED: Final = FixedHead()
 MAX_CONNECTIONS: Final = 10_000
 MAX_HEAD_BYTES: Final = 1024 * 1024
 HEAD_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 2.0
+MAX_DISCARDED: Final = 64 * 1024 * 1024  # bytes
 _PACKET: Final = 256 * 1024  # bytes uvloop reads at once
 
 
@@ -32,6 +38,7 @@ class _Phase(enum.Enum):
     HEAD = 2
     BODY = 3
     WORK = 4
+    LINGER = 5
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -41,6 +48,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _Phase.UNUSED
         self._since = self.loop.time()
         self._head_bytes = 0
+        self._discarded = 0
         self._blocked_since: float | None = None
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
@@ -48,6 +56,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._phase is _Phase.LINGER:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED:
+                self.transport.abort()
+            return
         if self._phase in (_Phase.UNUSED, _Phase.HEAD):
             # Counted by arrival: a body that comes in the same packet counts too, which a packet's size bounds.
             self._head_bytes += len(data)
@@ -68,9 +81,40 @@ class LimitedProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        """As uvicorn's, for plain HTTP/1.1 with our own cycle."""
         self._phase = _Phase.BODY
         self._head_bytes = 0
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path: str = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        cycle = self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=(),  # type: ignore[arg-type]
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        cycle.hang_up = self.hang_up
+        cycle.fixed = _FIXED.joined(self.server_state.default_headers)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            # The next request came before this one's answer: it waits its turn.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -91,6 +135,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._phase is _Phase.UNUSED and waited > timeouts.idle:
             self.transport.close()
+        elif self._phase is _Phase.LINGER and waited > LINGER_SECONDS:
+            self.transport.abort()
         elif (self._phase is _Phase.HEAD and waited > timeouts.head) or (
             self._phase is _Phase.BODY and waited > timeouts.read
         ):
@@ -101,14 +147,25 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and (self.cycle is None or not self.cycle.response_started):
             body = msgspec.json.encode({"error": message, "code": code, "error_code": code, "status": status})
             head: list[bytes] = [STATUS_LINE[status]]
-            for name, value in self.server_state.default_headers:
-                head += (name, b": ", value, b"\r\n")
+            head.append(_FIXED.joined(self.server_state.default_headers))
             head.append(b"content-type: application/json\r\nconnection: close\r\n")
             self.transport.write(b"".join(head) + b"content-length: %d\r\n\r\n" % len(body) + body)
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Ends the connection. A client that still sends would lose our answer if we closed at once: its words are
+        read and thrown away for a moment."""
+        if self._phase is _Phase.WORK:
+            self.transport.close()
+            return
+        self._phase = _Phase.LINGER
+        self._since = self.loop.time()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
 
 def sweep(connections: "set[Any]", now: float, timeouts: Timeouts) -> None:

@@ -64,6 +64,8 @@ class HttpServer:
                 interface="asgi3",
                 log_config=None,
                 access_log=False,
+                # Who believes X-Forwarded-For, and from whom, is ours to say: CORDUM_TRUSTED_PROXIES.
+                proxy_headers=False,
                 server_header=False,
                 date_header=True,
                 headers=security_headers(settings),

@@ -45,6 +45,11 @@ class Waiting:
         self._closing = False
         self._keeper: asyncio.Task[None] | None = None
 
+    @property
+    def count(self) -> int:
+        """How many requests are held."""
+        return self._count
+
     async def wait(self, record: JobRecord, seconds: float) -> JobRecord | None:
         """Returns when the job has ended or waits for approval, or after `seconds`; None when it is gone.
 

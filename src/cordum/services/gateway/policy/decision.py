@@ -15,7 +15,7 @@ from cordum.core.ids import TenantId
 from cordum.core.policy.decision import Decision
 from cordum.rpc.convert import DECISION_TYPE_NAMES, verdict_from_response
 from cordum.services.gateway.errors import ApiError, invalid
-from cordum.services.gateway.submit.submission import NOTHING, Labels, Text, Tokens, Words, json_of
+from cordum.services.gateway.submit.submission import Labels, Text, Tokens, Words, json_of
 
 THROTTLE_SECONDS: Final = 5.0
 """What a throttled guard is told to wait; as long as the scheduler waits."""
@@ -69,11 +69,11 @@ class PolicyCheck(msgspec.Struct):
     budget: PolicyBudget | None = None
     labels: Labels | None = None
     memory_id: Text | None = None
-    effective_config: msgspec.Raw = NOTHING
+    effective_config: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     meta: PolicyMeta | None = None
     capability: Text | None = None
     risk_tags: Words | None = None
-    context: msgspec.Raw = NOTHING
+    context: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
 def check_request(check: PolicyCheck, tenant: TenantId, principal: str) -> safety_pb2.PolicyCheckRequest:

@@ -6,14 +6,13 @@ import msgspec
 from cap.pb.cordum.agent.v1 import job_pb2, safety_pb2
 
 from cordum.rpc.convert import check_request_from_job
-from cordum.services.gateway.submit.submission import NOTHING
 
 MAX_CONTENT_LABEL: Final = 64 * 1024  # bytes of content the policy may look at in a label
 
 
 class _Words(msgspec.Struct):
     prompt: str = ""
-    context: msgspec.Raw = NOTHING
+    context: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
 def question(job: job_pb2.JobRequest, prompt: str, payload: bytes, size: int) -> safety_pb2.PolicyCheckRequest:

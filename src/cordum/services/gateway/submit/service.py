@@ -20,6 +20,7 @@ from cordum.core.jobs.record import JobRecord, record_from_hash, record_to_hash
 from cordum.core.jobs.states import JobState
 from cordum.core.policy.decision import Decision, Verdict
 from cordum.rpc.kernel_client import KernelClient, KernelUnavailableError
+from cordum.runtime import metrics
 from cordum.runtime.clock import Clock, unix_micros
 from cordum.runtime.ids import Ids
 from cordum.runtime.logging import get_logger
@@ -206,6 +207,7 @@ class SubmitService:
         await self._log_decision(record)
         if record.state is JobState.APPROVAL_REQUIRED:
             return approval_required(record)
+        metrics.SAFETY_DENIED.labels(record.topic).inc()
         await self._dead_letters.bury(record, "policy_denied")
         log.info(
             "job denied by policy",

@@ -22,9 +22,6 @@ _RESERVED_LABELS: Final = ("_governance.", "_ma.")
 _CONTROL_LABELS: Final = ("_", "approval_", "cordum.")
 """Labels of the control plane: what a client puts there is dropped, it must not look as if we had said it."""
 
-NOTHING: Final = msgspec.Raw()
-"""A member of any JSON that is not there. (A union of Raw and None would take nothing but null.)"""
-
 Text = Annotated[str, Meta(max_length=256)]
 Word = Annotated[str, Meta(max_length=128)]
 Words = Annotated[list[Word], Meta(max_length=100)]
@@ -41,7 +38,8 @@ class Submission(msgspec.Struct, kw_only=True):
     topic: Text | None = None
     adapter_id: Text | None = None
     priority: Literal["", "batch", "interactive", "critical"] | None = None
-    context: msgspec.Raw = NOTHING
+    context: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    """Any JSON. Not `Raw | None`: that union would take nothing but null."""
     memory_id: Text | None = None
     context_mode: Literal["", "raw", "chat", "rag"] | None = None
     tenant_id: Text | None = None
