@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from nats.errors import Error as NatsError
 
+from cordum.bus import subjects
 from cordum.bus.errors import BusUnavailableError, StreamSetupError
 from cordum.bus.wire import Wire
 
@@ -19,6 +20,11 @@ REQUEST_TIMEOUT: Final = 5.0  # seconds
 STREAM_NOT_FOUND: Final = 10059
 STREAM_EXISTS_OTHERWISE: Final = 10058
 CONSUMER_NOT_FOUND: Final = 10014
+WRONG_LAST_MSG_ID: Final = 10070
+
+_NOBODYS: Final = "no such message"
+_PROBES: Final = {subjects.STREAM_JOBS: "job._probe"}
+"""A subject of a stream that nobody listens to."""
 
 
 class _Fault(msgspec.Struct):
@@ -30,6 +36,7 @@ class _Fault(msgspec.Struct):
 class _Answer(msgspec.Struct):
     error: _Fault | None = None
     config: Config = {}
+    duplicate: bool = False
 
 
 class RejectedError(StreamSetupError):
@@ -54,10 +61,10 @@ class Admin:
         return await self._found(f"STREAM.INFO.{name}", STREAM_NOT_FOUND)
 
     async def create_stream(self, config: Config) -> None:
-        await self._ask(f"STREAM.CREATE.{config['name']}", config)
+        await self._api(f"STREAM.CREATE.{config['name']}", config)
 
     async def update_stream(self, config: Config) -> None:
-        await self._ask(f"STREAM.UPDATE.{config['name']}", config)
+        await self._api(f"STREAM.UPDATE.{config['name']}", config)
 
     async def consumer(self, stream: str, name: str) -> Config | None:
         """The configuration of a durable consumer; None when there is no such consumer."""
@@ -65,22 +72,36 @@ class Admin:
 
     async def put_consumer(self, stream: str, config: Config) -> None:
         """Makes a durable consumer, or changes it to this configuration."""
-        await self._ask(f"CONSUMER.DURABLE.CREATE.{stream}.{config['name']}", {"stream_name": stream, "config": config})
+        await self._api(f"CONSUMER.DURABLE.CREATE.{stream}.{config['name']}", {"stream_name": stream, "config": config})
+
+    async def has_message(self, stream: str, msg_id: str) -> bool:
+        """Whether a stream remembers a message id.
+
+        Asked with a message that can never be stored, because it wants to follow one that does not exist; that an id is
+        known already is answered first.
+        """
+        headers = {"Nats-Msg-Id": msg_id, "Nats-Expected-Stream": stream, "Nats-Expected-Last-Msg-Id": _NOBODYS}
+        try:
+            return (await self._ask(_PROBES[stream], b"", headers)).duplicate
+        except RejectedError as error:
+            if error.err_code == WRONG_LAST_MSG_ID:
+                return False
+            raise
 
     async def _found(self, request: str, not_found: int) -> Config | None:
         try:
-            return (await self._ask(request, None)).config
+            return (await self._api(request, None)).config
         except RejectedError as error:
             if error.err_code == not_found:
                 return None
             raise
 
-    async def _ask(self, request: str, body: Mapping[str, object] | None) -> _Answer:
-        subject = f"$JS.API.{request}"
+    async def _api(self, request: str, body: Mapping[str, object] | None) -> _Answer:
+        return await self._ask(f"$JS.API.{request}", b"" if body is None else msgspec.json.encode(body))
+
+    async def _ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> _Answer:
         try:
-            message = await self._wire.request(
-                subject, b"" if body is None else msgspec.json.encode(body), timeout=REQUEST_TIMEOUT
-            )
+            message = await self._wire.request(subject, data, timeout=REQUEST_TIMEOUT, headers=headers)
         except (NatsError, TimeoutError) as error:
             raise BusUnavailableError(f"JetStream does not answer {subject}: {_why(error)}") from error
         try:

@@ -31,6 +31,8 @@ NO_TRACE: Final = TraceId("")
 _HOUSEKEEPING: Final = 64
 """Every so many creations of a tenant, its indexes are trimmed."""
 
+_BEGINNING: Final = Micros(0)
+
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be written.
@@ -211,16 +213,18 @@ class Jobs:
         )
         return await self._lists.page(query)
 
-    async def ids_in_state(self, state: JobState, older_than: Micros, limit: int) -> list[JobId]:
-        """Jobs of all tenants that have stood in a state since before a moment, oldest first."""
-        return await self._ids_until(keys.STATE_INDEX[state], older_than, limit)
+    async def ids_in_state(
+        self, state: JobState, older_than: Micros, limit: int, *, newer_than: Micros = _BEGINNING
+    ) -> list[JobId]:
+        """Jobs of all tenants that came to stand in a state up to a moment (and since another one), oldest first."""
+        return await self._ids_until(keys.STATE_INDEX[state], older_than, limit, newer_than)
 
     async def due_deadlines(self, now: Micros, limit: int) -> list[JobId]:
         """Jobs whose deadline has passed, the longest overdue first."""
         return await self._ids_until(keys.JOB_DEADLINE, now, limit)
 
-    async def _ids_until(self, index: str, until: Micros, limit: int) -> list[JobId]:
-        command: Command = ("ZRANGEBYSCORE", index, "-inf", until, "LIMIT", 0, limit)
+    async def _ids_until(self, index: str, until: Micros, limit: int, since: Micros = _BEGINNING) -> list[JobId]:
+        command: Command = ("ZRANGEBYSCORE", index, since or "-inf", until, "LIMIT", 0, limit)
         found = (await self._batcher.submit([command]))[0]
         return [JobId(str(job_id)) for job_id in found] if isinstance(found, list) else []
 

@@ -1,12 +1,13 @@
 """A world per test: NATS and Redis are up, its other parts start on demand."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
+from tests.integration.scheduler.world import Process, World
 
 from cordum.embedded.servers import Server
-from tests.integration.scheduler.world import World
 
 
 @pytest_asyncio.fixture
@@ -18,3 +19,10 @@ async def world(nats_server: Server, redis_server: Server, tmp_path: Path) -> As
     await made.open()
     yield made
     await made.aclose()
+
+
+@pytest_asyncio.fixture
+async def scheduler(world: World) -> Process:
+    """The world with a kernel and one scheduler."""
+    _, scheduler = await asyncio.gather(world.start_kernel(), world.start_scheduler())
+    return scheduler

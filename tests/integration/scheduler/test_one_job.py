@@ -4,19 +4,13 @@ from typing import Any
 
 import pytest
 from cap.pb.cordum.agent.v1 import job_pb2
+from tests.integration.scheduler.world import Blobs, Process, World, echo
 
 from cordum.bus import envelope, subjects
 from cordum.bus.core import CoreMessage
 from cordum.core.ids import JobId
 from cordum.core.jobs import lifecycle
 from cordum.core.jobs.states import JobState
-from tests.integration.scheduler.world import Blobs, Process, World, echo
-
-
-@pytest.fixture
-async def scheduler(world: World) -> Process:
-    await world.start_kernel()
-    return await world.start_scheduler()
 
 
 async def fail(_context: Any, _data: Any) -> Any:
@@ -32,6 +26,8 @@ async def test_an_allowed_job_runs_on_a_worker_and_succeeds(world: World, schedu
 
     assert (record.worker_id, record.pool, record.attempts) == ("w-1", "main", 1)
     assert record.result_ptr == f"redis://res:{job_id}"
+    (decision,) = await world.store.jobs.decisions(job_id, 10)
+    assert (record.safety_rule_id, '"decision":"ALLOW"' in decision) == ("rest", True)
     detail = await world.store.jobs.get_detail(job_id)
     assert detail is not None and detail.result == b'{"prompt": "hello"}'
     assert await scheduler.metric("cordum_jobs_received_total", topic="job.work") == 1

@@ -1,6 +1,7 @@
-"""A small world around schedulers: real NATS, Redis and kernel, workers of the CAP SDK, and a submitter like the gateway."""
+"""A small world around schedulers: real NATS, Redis and kernel, the SDK's workers, and a submitter like the gateway."""
 
 import asyncio
+import functools
 import itertools
 import json
 import os
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import yaml
-from cap.pb.cordum.agent.v1 import job_pb2
+from cap.pb.cordum.agent.v1 import handshake_pb2, job_pb2
 from cap.runtime import Agent
 from google.protobuf.json_format import MessageToJson, Parse
 from redis import asyncio as redis_client
 
+import nats
 from cordum.bus import Bus, envelope, subjects
 from cordum.bus.messages import msg_id_submit
 from cordum.core.ids import JobId, PrincipalId, TenantId, Topic, TraceId, micros
@@ -106,14 +109,19 @@ class Process:
                 assert time.monotonic() < deadline, f"{self.name} is not ready:\n{self.tail()}"
                 await asyncio.sleep(0.02)
 
-    async def signal(self, number: signal.Signals, within: float = 20.0) -> int:
+    async def end(self, number: signal.Signals, within: float = 20.0) -> int:
         """Sends a signal and waits for the end; the exit code."""
         assert self._process is not None
         self._process.send_signal(number)
         return await asyncio.wait_for(self._process.wait(), within)
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal and goes on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def kill(self) -> None:
-        await self.signal(signal.SIGKILL)
+        await self.end(signal.SIGKILL)
 
     async def aclose(self) -> None:
         if self._process is None:
@@ -159,8 +167,8 @@ class Blobs:
         self._client = redis_client.from_url(url)
 
     async def get(self, key: str) -> bytes | None:
-        value: bytes | None = await self._client.get(key)
-        return value
+        value = await self._client.get(key)
+        return value.encode() if isinstance(value, str) else value
 
     async def set(self, key: str, data: bytes) -> None:
         await self._client.set(key, data)
@@ -172,9 +180,9 @@ class Blobs:
 class World:
     """Everything a scheduler meets."""
 
-    def __init__(self, directory: Path, nats: Server, redis: Server) -> None:
+    def __init__(self, directory: Path, nats_server: Server, redis: Server) -> None:
         self.directory = directory
-        self.nats = nats
+        self.nats = nats_server
         self.redis = redis
         self.policy: dict[str, Any] = json.loads(json.dumps(POLICY))
         self.pools: dict[str, Any] = json.loads(json.dumps(POOLS))
@@ -208,6 +216,10 @@ class World:
     def write_files(self) -> None:
         for name, content in (("safety", self.policy), ("pools", self.pools), ("timeouts", self.timeouts)):
             (self.directory / f"{name}.yaml").write_text(yaml.safe_dump(content))
+
+    @property
+    def schedulers(self) -> list[Process]:
+        return [process for process in self._processes if process.name.startswith("scheduler")]
 
     # Services
 
@@ -266,6 +278,7 @@ class World:
         """An agent of the CAP SDK as it is published, in this process."""
         agent = Agent(
             nats_url=self.nats.url,
+            connect_fn=functools.partial(nats.connect, reconnect_time_wait=0.2),
             store=Blobs(self.redis.url),
             worker_id=worker_id or f"worker-{next(_numbers)}",
             pool=pool,
@@ -298,6 +311,28 @@ class World:
         assert await asyncio.wait_for(worker.stdout.readline(), 20) == b"ready\n"
         return worker
 
+    async def heartbeat(self, worker_id: str, *, pool: str = "main", max_parallel: int = 1, active: int = 0) -> None:
+        """One heartbeat of a worker that is nothing but its heartbeats."""
+        packet = envelope.packet(worker_id, worker_id, time.time())
+        packet.heartbeat.worker_id = worker_id
+        packet.heartbeat.pool = pool
+        packet.heartbeat.max_parallel_jobs = max_parallel
+        packet.heartbeat.active_jobs = active
+        await self.bus.publish_core(subjects.HEARTBEAT, envelope.encode(packet))
+
+    async def keep_alive(self, worker_id: str, active: int = 0) -> None:
+        """Heartbeats until cancelled."""
+        while True:
+            await self.heartbeat(worker_id, active=active)
+            await asyncio.sleep(0.3)
+
+    async def handshake(self, worker_id: str, topics: list[str]) -> None:
+        packet = envelope.packet(worker_id, worker_id, time.time())
+        packet.handshake.component_id = worker_id
+        packet.handshake.role = handshake_pb2.COMPONENT_ROLE_WORKER
+        packet.handshake.ready_topics.extend(topics)
+        await self.bus.publish_core(subjects.HANDSHAKE, envelope.encode(packet))
+
     # Jobs
 
     async def submit(
@@ -310,8 +345,9 @@ class World:
         context: object = None,
         publish: bool = True,
         deadline_ms: int = 0,
+        decided_as: JobRecord | None = None,
     ) -> JobId:
-        """Submits a job as the gateway does: the record first, then the message."""
+        """Submits a job as the gateway does: the record, with a decision if there is one, then the message."""
         number = next(_numbers)
         name = JobId(job_id or f"job-{number}-{time.time_ns()}")
         request = job_pb2.JobRequest(
@@ -339,10 +375,15 @@ class World:
             labels=dict(labels or {}),
             deadline_unix=micros(time.time() + deadline_ms / 1000) if deadline_ms else micros(0),
         )
+        if decided_as is not None:
+            record = msgspec.structs.replace(
+                record,
+                safety_decision=decided_as.safety_decision,
+                safety_rule_id=decided_as.safety_rule_id,
+                safety_snapshot=decided_as.safety_snapshot,
+            )
         body = json.dumps({"prompt": "hello"} if context is None else context).encode()
-        await self.store.jobs.create(
-            NewJob(record=record, request=MessageToJson(request).encode(), context=body)
-        )
+        await self.store.jobs.create(NewJob(record=record, request=MessageToJson(request).encode(), context=body))
         if publish:
             await self.publish_submit(request)
         return name
@@ -360,13 +401,44 @@ class World:
         assert stored is not None
         await self.publish_submit(Parse(stored, job_pb2.JobRequest()), msg_id=f"again:{next(_numbers)}")
 
-    async def approve(self, job_id: JobId) -> None:
+    async def approve(self, job_id: JobId, *, publish: bool = True) -> None:
         """A person says yes, as the gateway records it."""
         record = await self.record(job_id)
         now = micros(time.time())
         change = lifecycle.approve(record, lifecycle.Resolution(by="boss", role="admin", at=now))
         assert isinstance(await self.store.jobs.apply(job_id, change, now=now, known=record), Applied)
-        await self.publish_again(job_id)
+        if publish:
+            await self.publish_again(job_id)
+
+    async def reject(self, job_id: JobId) -> None:
+        """A person says no, and whoever was to tell it dies."""
+        record = await self.record(job_id)
+        now = micros(time.time())
+        change = lifecycle.reject(record, lifecycle.Resolution(by="boss", role="admin", at=now))
+        assert isinstance(await self.store.jobs.apply(job_id, change, now=now, known=record), Applied)
+
+    async def publish_cancel(self, job_id: JobId) -> None:
+        packet = envelope.packet(subjects.GATEWAY_CONTROL_ID, job_id, time.time())
+        packet.job_cancel.job_id = job_id
+        packet.job_cancel.requested_by = subjects.GATEWAY_CONTROL_ID
+        await self.bus.publish(subjects.JOB_CANCEL, envelope.encode(packet))
+
+    async def redis_command(self, *command: Any) -> Any:
+        """One command, as Redis answers it."""
+        client = redis_client.from_url(self.redis.url, decode_responses=True)
+        try:
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        finally:
+            await client.aclose()
+
+    async def eventually(self, true: Callable[[], Awaitable[bool]], what: str, within: float = 10.0) -> None:
+        deadline = time.monotonic() + within
+        while not await true():
+            assert time.monotonic() < deadline, f"not within {within} s: {what}"
+            await asyncio.sleep(0.02)
+
+    async def locks(self, key: str) -> Any:
+        return await self.redis_command("GET", key)
 
     async def publish_result(self, worker_id: str, job_id: str, status: int, *, dispatch_id: str = "") -> None:
         """A result as a worker sends it."""

@@ -39,6 +39,7 @@ class Fleet:
         self.slots = Slots()
         self._workers: dict[WorkerId, Worker] = {}
         self._pools: dict[PoolName, tuple[Worker, ...]] = {}
+        self._interrupted_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -81,6 +82,17 @@ class Fleet:
         worker.handshake(frozenset(topics), agent_name, now)
         return arrival
 
+    def interrupted(self, now: float) -> None:
+        """The bus was away: what was sent meanwhile may not have arrived, and workers may not be listening again yet.
+
+        Each gets jobs again once it has been heard.
+        """
+        self._interrupted_at = now
+
+    def alive_since(self, now: float) -> float:
+        """The oldest last heartbeat with which a worker still gets jobs; a handshake alone is not enough."""
+        return max(now - self.ttl, self._interrupted_at)
+
     def sweep(self, now: float) -> list[Worker]:
         """Forgets the workers that have been silent for longer than the time to live, and returns them."""
         gone = [worker for worker in self._workers.values() if now - worker.heard_at > self.ttl]
@@ -100,25 +112,34 @@ class Fleet:
 
     def free_slots(self, pool: PoolName, now: float) -> int:
         """How many more jobs the living workers of a pool can take."""
+        since = self.alive_since(now)
         return sum(
             max(0, worker.slots - self.load(worker))
             for worker in self.in_pool(pool)
-            if not worker.is_hot and is_dispatchable(worker, now, self.ttl)
+            if not worker.is_hot and worker.heartbeat_at is not None and worker.heartbeat_at >= since
         )
 
-    def forgotten(self, hold: Hold, now: float) -> bool:
-        """Whether a worker plainly does not have a job it was given, because it was restarted since.
+    def forgotten(self, hold: Hold) -> bool:
+        """Whether a worker plainly does not have a job it was given.
 
-        It shook hands after the dispatch, and has since reported twice in a row that it has no job at all.
+        It has reported twice in a row, and not too soon after the dispatch, that it has no job at all; and this is to
+        be believed, for it was restarted since, or the bus was interrupted since, or it has counted its jobs before.
         """
         worker = self._workers.get(hold.worker_id)
-        return (
-            worker is not None
-            and worker.started_at is not None
-            and worker.started_at > hold.since
-            and worker.idle_beats >= 2
-            and now - worker.started_at > SETTLED
-        )
+        if worker is None or worker.idle_beats < 2 or worker.idle_before - hold.since < SETTLED:
+            return False
+        restarted = worker.started_at is not None and worker.started_at > hold.since
+        return restarted or hold.since < self._interrupted_at or worker.counts_jobs
+
+    def forgotten_holds(self) -> list[Hold]:
+        """The holds of living workers that plainly do not have these jobs."""
+        return [
+            hold
+            for worker in self._workers.values()
+            if worker.idle_beats >= 2
+            for hold in self.slots.held_by(worker.id).values()
+            if self.forgotten(hold)
+        ]
 
     def doubtful_holds(self, now: float, limit: int) -> list[Hold]:
         """Holds that two reports in a row contradict: their end may have escaped us, the record knows."""
@@ -142,8 +163,3 @@ class Fleet:
                 self._pools[pool] = members
             else:
                 self._pools.pop(pool, None)
-
-
-def is_dispatchable(worker: Worker, now: float, ttl: float) -> bool:
-    """A worker gets jobs only while its heartbeats are fresh; a handshake alone is not enough."""
-    return worker.heartbeat_at is not None and now - worker.heartbeat_at <= ttl

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from cordum.core.ids import PoolName, TenantId, Topic, WorkerId
-from cordum.core.routing.fleet import Fleet, is_dispatchable
+from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.routes import Routes
 from cordum.core.routing.workers import Readiness, Worker
 
@@ -77,7 +77,7 @@ def place(
     """
     if not pools:
         return NoPlace.NO_POOL
-    ttl = fleet.ttl
+    since = fleet.alive_since(now)
     slots = fleet.slots
     best: Worker | None = None
     best_score = 0.0
@@ -89,7 +89,9 @@ def place(
         start = turn % count if count > LOOKED_AT else 0
         for index in range(count):
             worker = members[(start + index) % count] if start else members[index]
-            if not is_dispatchable(worker, now, ttl) or not readiness.admits(worker, need.topic, now):
+            if worker.heartbeat_at is None or worker.heartbeat_at < since:
+                continue
+            if not readiness.admits(worker, need.topic, now):
                 continue
             if need.constraints and not _meets(worker, need.constraints):
                 continue

@@ -18,11 +18,15 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         by_topic: the active pools of each topic.
         offers: what each pool's workers offer, folded for comparison.
-        revision: rises with every change, to tell two views apart in logs.
+        lanes: for each pool, the first pools of the topics it serves: jobs that wait do so under the first one's name.
+        serving: the reverse: for each such first pool, every pool that can take what waits there.
+        revision: a digest of the configuration, to tell two views apart.
     """
 
     by_topic: Mapping[Topic, tuple[PoolName, ...]]
     offers: Mapping[PoolName, frozenset[str]]
+    lanes: Mapping[PoolName, frozenset[PoolName]]
+    serving: Mapping[PoolName, frozenset[PoolName]]
     registry: TopicRegistry
     timeouts: TimeoutsConfig
     revision: str = ""
@@ -46,12 +50,21 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 def compile_routes(pools: PoolsConfig, registry: TopicRegistry, timeouts: TimeoutsConfig, revision: str = "") -> Routes:
     """The view of one configuration; pools that drain or are inactive get no new jobs and so are left out."""
     active = {name for name, pool in pools.pools.items() if pool.status is PoolStatus.ACTIVE}
+    by_topic = {
+        topic: kept
+        for topic, names in pools.topics.items()
+        if (kept := tuple(name for name in names if name in active))
+    }
+    lanes: dict[PoolName, set[PoolName]] = {name: {name} for name in active}
+    serving: dict[PoolName, set[PoolName]] = {name: {name} for name in active}
+    for names in by_topic.values():
+        serving[names[0]].update(names)
+        for name in names:
+            lanes[name].add(names[0])
     return Routes(
-        by_topic={
-            topic: serving
-            for topic, names in pools.topics.items()
-            if (serving := tuple(name for name in names if name in active))
-        },
+        by_topic=by_topic,
+        lanes={name: frozenset(firsts) for name, firsts in lanes.items()},
+        serving={name: frozenset(all_of_it) for name, all_of_it in serving.items()},
         offers={name: frozenset(map(fold, pools.pools[name].requires)) for name in active},
         registry=registry,
         timeouts=timeouts,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from cordum.core.ids import PoolName, Topic, WorkerId
-from cordum.core.routing.fleet import Fleet, is_dispatchable
+from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.routes import Routes
 from cordum.core.routing.workers import Worker, WorkerReport
 
@@ -60,7 +60,7 @@ def take_snapshot(fleet: Fleet, routes: Routes, *, writer_id: str, now: float, w
     pools: dict[str, PoolEntry] = {}
     free: dict[str, int] = {}
     for pool, members in fleet.pools.items():
-        living = [worker for worker in members if is_dispatchable(worker, now, fleet.ttl)]
+        living = [worker for worker in members if now - worker.heard_at <= fleet.ttl]
         pools[pool] = PoolEntry(
             workers=len(living),
             active_jobs=sum(map(fleet.load, living)),

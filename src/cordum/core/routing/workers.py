@@ -39,16 +39,19 @@ class Worker:
         heard_at: its last sign of life of either kind; heartbeat_at: its last heartbeat, without which it gets no jobs.
         started_at: its last handshake, which workers send when they start.
         unknown_jobs: jobs it reports beyond those we know it holds, confirmed by two heartbeats in a row.
-        idle_beats: heartbeats in a row that reported no job at all.
+        idle_beats, idle_before: heartbeats in a row that reported no job, and when the last but one of them came.
+        counts_jobs: whether it has ever reported a job, so that reporting none means something.
         short_beats: heartbeats in a row that reported fewer jobs than it holds.
     """
 
     __slots__ = (
         "_unknown_before",
+        "counts_jobs",
         "heard_at",
         "heartbeat_at",
         "id",
         "idle_beats",
+        "idle_before",
         "last",
         "ready_at",
         "ready_topics",
@@ -69,6 +72,8 @@ class Worker:
         self.started_at: float | None = None
         self.unknown_jobs = 0
         self.idle_beats = 0
+        self.idle_before = now
+        self.counts_jobs = False
         self.short_beats = 0
         self._unknown_before = 0
 
@@ -87,17 +92,24 @@ class Worker:
             held: jobs we know it holds at this moment. A report differs by what is on its way in either direction, so
                 one disagreement means nothing and two in a row count.
         """
-        if not report.pool:
-            report = msgspec.structs.replace(report, pool=UNNAMED_POOL)
+        if not report.pool or not report.agent_name:
+            pool, name = report.pool or UNNAMED_POOL, report.agent_name or self.last.agent_name
+            report = msgspec.structs.replace(report, pool=pool, agent_name=name)
         self.last = report
         self.slots = max(1, report.max_parallel)
+        last_beat = self.heartbeat_at
         self.heard_at = self.heartbeat_at = now
         if self.ready_topics is not None:
             self.ready_at = now
         unknown = max(0, report.active_jobs - held)
         self.unknown_jobs = min(unknown, self._unknown_before)
         self._unknown_before = unknown
-        self.idle_beats = 0 if report.active_jobs else self.idle_beats + 1
+        if report.active_jobs:
+            self.counts_jobs = True
+            self.idle_beats = 0
+        else:
+            self.idle_beats += 1
+            self.idle_before = last_beat if last_beat is not None else now
         self.short_beats = self.short_beats + 1 if report.active_jobs < held else 0
 
     def handshake(self, topics: frozenset[Topic], agent_name: str, now: float) -> None:

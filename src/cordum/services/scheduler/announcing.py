@@ -11,6 +11,7 @@ from cordum.bus.errors import BusError
 from cordum.bus.messages import msg_id_result
 from cordum.core.errors import CordumError
 from cordum.core.ids import DispatchId, JobId, TenantId, Topic, TraceId
+from cordum.core.jobs import retry
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
 from cordum.runtime import metrics
@@ -23,6 +24,10 @@ log = get_logger(__name__)
 
 DLQ_RETRY_PAUSE: Final = 0.5
 """Seconds before a dead letter that could not be written is written once more (spec-scheduler 14)."""
+
+TELL_TRIES: Final = 20
+MOST_UNTOLD: Final = 1_000
+"""How often the end of a job is told again in the background, and of how many jobs at once."""
 
 _STATUS: Final = {
     JobState.SUCCEEDED: job_pb2.JOB_STATUS_SUCCEEDED,
@@ -91,6 +96,34 @@ class Announcer:
         self._bus = bus
         self._store = store
         self._clock = clock
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def keep_telling(self, ending: Ending) -> None:
+        """Goes on trying to tell of an end in the background, for as long as an outage lasts (some minutes)."""
+        if len(self._telling) >= MOST_UNTOLD:
+            log.error("an end stays untold: too many wait", event="ending_untold", job_id=ending.job_id)
+            return
+        task = asyncio.create_task(self._keep_telling(ending), name=f"tell of {ending.job_id}")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _keep_telling(self, ending: Ending) -> None:
+        for attempt in range(TELL_TRIES):
+            await self._clock.sleep(retry.placement_delay(attempt, 0.0))
+            try:
+                await self.ended(ending)
+                return
+            except CordumError as error:
+                log.debug("an end could not be told", event="ending_untold", job_id=ending.job_id, error=error.message)
+        log.error("an end stays untold", event="ending_untold", job_id=ending.job_id)
+
+    async def stop(self) -> None:
+        """Ends the telling; what is untold then is in the log and in the job's record."""
+        for task in self._telling:
+            log.warning("an end is untold at the stop", event="ending_untold", told_to_be=task.get_name())
+            task.cancel()
+        if self._telling:
+            await asyncio.wait(self._telling)
 
     async def ended(self, ending: Ending) -> None:
         """Tells of an end the scheduler set itself; unless it was a success, the job goes to the dead letters too.

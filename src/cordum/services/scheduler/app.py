@@ -77,13 +77,13 @@ class Scheduler:
         self.holding = Holding(self.fleet, clock)
         self.announcer = Announcer(bus, store, clock)
         self.settling = Settling(store, self.announcer, self.holding, clock)
-        self.parking = Parking(store, self.fleet, self.room, clock)
+        self.parking = Parking(store, self.routes, self.fleet, self.room, clock)
         self.registry = Registry(bus, self.fleet, self.parking, clock)
         self.peers = PeerTaps(bus, self.fleet, self.holding)
-        self.audit = SlotAudit(store, self.fleet, self.holding, clock)
         self.dispatcher = Dispatcher(bus, store, self.holding, clock, ids)
         self.kernel_pause = KernelPause(kernel)
         self.placing = Placing(
+            store=store,
             kernel=kernel,
             routes=self.routes,
             fleet=self.fleet,
@@ -125,6 +125,7 @@ class Scheduler:
             routes=self.routes,
             clock=clock,
         )
+        self.audit = SlotAudit(store, self.fleet, self.holding, self.losses, clock)
         self.snapshots = Snapshots(store, self.fleet, self.registry, self.routes, clock, settings.instance_id)
         self.reconciler = Reconciler(
             bus=bus,
@@ -231,11 +232,13 @@ class Scheduler:
         self.room.close()
         await asyncio.gather(*stopping)
         await self.parking.stop(STOP_GRACE / 2)
+        await self.announcer.stop()
 
     async def _on_config_changed(self, message: CoreMessage) -> None:
         self.routes.refresh_soon()
 
     async def _on_reconnect(self) -> None:
+        self.fleet.interrupted(self._clock.monotonic())
         self.registry.listen_anew()
         self.routes.refresh_soon()
 

@@ -52,14 +52,18 @@ def deadline_at_dispatch(
 
     A job's own deadline counts from its submission, a policy's runtime from this dispatch.
     """
-    ends: list[int] = []
-    if record.deadline_unix:
-        ends.append(record.deadline_unix)
-    elif request.budget.deadline_ms > 0:
-        ends.append((record.created_at or now) + request.budget.deadline_ms * 1000)
-    if constraints.budgets.max_runtime_ms:
-        ends.append(now + constraints.budgets.max_runtime_ms * 1000)
-    return Micros(min(ends, default=0))
+    own = own_deadline(record, request)
+    if not constraints.budgets.max_runtime_ms:
+        return own
+    allowed = Micros(now + constraints.budgets.max_runtime_ms * 1000)
+    return min(own, allowed) if own else allowed
+
+
+def own_deadline(record: JobRecord, request: job_pb2.JobRequest) -> Micros:
+    """When the job itself asked to have ended, 0 for never: on record, or (a job tried again loses it) as requested."""
+    if record.deadline_unix or request.budget.deadline_ms <= 0 or not record.created_at:
+        return record.deadline_unix
+    return Micros(record.created_at + request.budget.deadline_ms * 1000)
 
 
 def tries_of(record: JobRecord, constraints: Constraints | None, timeouts: TimeoutsConfig) -> int:

@@ -14,7 +14,7 @@ from cordum.bus import envelope
 from cordum.bus.connection import Bus
 from cordum.bus.errors import PublishError
 from cordum.bus.messages import msg_id_request
-from cordum.bus.subjects import SCHEDULER_ID, worker_jobs
+from cordum.bus.subjects import SCHEDULER_ID, STREAM_JOBS, worker_jobs
 from cordum.core.ids import DispatchId, Micros, PoolName, micros
 from cordum.core.jobs import lifecycle
 from cordum.core.jobs.record import JobRecord
@@ -98,9 +98,12 @@ class Dispatcher:
         return Dispatched.UNSENT
 
     async def publish_again(self, ticket: Ticket) -> bool:
-        """Publishes the message of a dispatch that was committed before a crash; JetStream drops it if it was sent.
+        """Publishes the message of a dispatch that was committed before a crash, unless it was sent already.
 
         The caller has made sure that the dispatch is younger than REPUBLISH_WITHIN.
+
+        Raises:
+            BusError: it is not known whether it was sent.
         """
         running = ticket.record
         if running.safety_constraints is not None:
@@ -108,6 +111,9 @@ class Dispatcher:
         data = self._message(ticket, running)
         self._holding.take(running, ours=True)
         self._holding.remember(running)
+        # The stream would drop a double, but the worker, who does not listen to the stream, would run it twice.
+        if await self._bus.has_stored(STREAM_JOBS, msg_id_request(running.id, running.attempts)):
+            return True
         return await self._publish(ticket, running, data)
 
     def _message(self, ticket: Ticket, running: JobRecord) -> bytes:

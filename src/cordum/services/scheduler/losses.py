@@ -71,8 +71,13 @@ class Losses:
                         error=str(result),
                     )
 
+    def forgotten(self) -> None:
+        """Looks for jobs that living workers do not have although they were given them."""
+        for hold in self._fleet.forgotten_holds():
+            self._queue.put_nowait(hold)
+
     async def _lost(self, hold: Hold) -> None:
-        if self._fleet.is_alive(hold.worker_id, self._clock.monotonic()):
+        if self._fleet.is_alive(hold.worker_id, self._clock.monotonic()) and not self._fleet.forgotten(hold):
             return  # it came back meanwhile
         record = await self._store.jobs.get(hold.job_id)
         if record is None or record.state not in WITH_WORKER or record.dispatch_id != hold.dispatch_id:
@@ -122,4 +127,4 @@ class Losses:
             return True
         since = now - max(0.0, self._clock.now() - record.dispatched_at / 1_000_000)
         hold = Hold(record.id, record.dispatch_id, record.worker_id, record.pool, record.tenant, since, False)
-        return self._fleet.forgotten(hold, now)
+        return self._fleet.forgotten(hold)

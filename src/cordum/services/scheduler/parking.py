@@ -16,6 +16,7 @@ from cordum.core.policy.decision import Verdict
 from cordum.core.routing.fleet import Fleet
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
+from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.waiting import WaitingRoom
 from cordum.store import Applied, Store
 
@@ -53,8 +54,9 @@ def tenant_lane(tenant: TenantId) -> PoolName:
 class Parking:
     """Parks jobs and wakes them."""
 
-    def __init__(self, store: Store, fleet: Fleet, room: WaitingRoom, clock: Clock) -> None:
+    def __init__(self, store: Store, routes: LiveRoutes, fleet: Fleet, room: WaitingRoom, clock: Clock) -> None:
         self._store = store
+        self._routes = routes
         self._fleet = fleet
         self._room = room
         self._clock = clock
@@ -126,7 +128,7 @@ class Parking:
     def freed(self, pool: PoolName, tenant: TenantId) -> None:
         """A slot became free: those who wait in memory come first, then the parked."""
         if not self._room.wake(pool):
-            self._want(pool)
+            self._want(*self._routes.now.lanes.get(pool, ()))
         lane = tenant_lane(tenant)
         if lane in self._lanes:
             self._want(lane)
@@ -134,7 +136,7 @@ class Parking:
     def offered(self, pool: PoolName, slots: int) -> None:
         """A worker says it has room."""
         if slots > 0 and self._room.wake(pool, slots) < slots:
-            self._want(pool)
+            self._want(*self._routes.now.lanes.get(pool, ()))
 
     def rerouted(self) -> None:
         """The routing changed: whoever waits may fit now."""
@@ -154,9 +156,7 @@ class Parking:
             try:
                 if now >= due_at:
                     due_at = now + PERIOD
-                    self._lanes = set(await self._store.parked.pools())
-                    for lane in tuple(self._lanes):
-                        await self._take_due(lane)
+                    await self._look_around()
                 wanted, self._wanted = self._wanted, set()
                 for lane in wanted:
                     await self._take_waiting(lane)
@@ -173,6 +173,13 @@ class Parking:
             except TimeoutError:
                 pass
 
+    async def _look_around(self) -> None:
+        """Learns which lanes there are, and takes what is due in them."""
+        known = frozenset(self._lanes)
+        found = set(await self._store.parked.pools())
+        self._lanes = found | (self._lanes - known)
+        await asyncio.gather(*(self._take_due(lane) for lane in found))
+
     async def _take_due(self, lane: PoolName) -> None:
         """Takes the jobs of a lane whose time has come."""
         free = MOST_AT_ONCE - len(self._trying)
@@ -184,12 +191,17 @@ class Parking:
         """Takes jobs of a lane before their time, as many as there are slots for."""
         free = MOST_AT_ONCE - len(self._trying)
         if not lane.startswith("_"):
-            slots = self._fleet.free_slots(lane, self._clock.monotonic()) - self._room.waiting_for(lane)
-            free = min(free, slots)
+            now = self._clock.monotonic()
+            free = min(
+                free,
+                sum(
+                    max(0, self._fleet.free_slots(pool, now) - self._room.waiting_for(pool))
+                    for pool in self._routes.now.serving.get(lane, ())
+                ),
+            )
         if free <= 0:
             return
-        now = micros(self._clock.now())
-        taken = await self._store.parked.take_waiting(lane, now, free, LEASE)
+        taken = await self._store.parked.take_waiting(lane, micros(self._clock.now()), free, LEASE)
         self._start(taken, lane)
         if len(taken) == free:
             self._want(lane)

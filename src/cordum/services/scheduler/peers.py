@@ -17,6 +17,7 @@ from cordum.core.routing.fleet import Fleet
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler.holding import Holding, is_end
+from cordum.services.scheduler.losses import Losses
 from cordum.store import Store
 
 log = get_logger(__name__)
@@ -89,10 +90,11 @@ class PeerTaps:
 class SlotAudit:
     """Compares holds with the records: at the start, to learn them, and later where heartbeats contradict them."""
 
-    def __init__(self, store: Store, fleet: Fleet, holding: Holding, clock: Clock) -> None:
+    def __init__(self, store: Store, fleet: Fleet, holding: Holding, losses: Losses, clock: Clock) -> None:
         self._store = store
         self._fleet = fleet
         self._holding = holding
+        self._losses = losses
         self._clock = clock
 
     async def learn(self) -> None:
@@ -111,11 +113,12 @@ class SlotAudit:
                         self._holding.take(record, ours=False, since=steady - age)
 
     async def run(self) -> None:
-        """Checks doubtful holds for as long as the process runs."""
+        """Checks doubtful and forgotten holds for as long as the process runs."""
         while True:
             await asyncio.sleep(AUDIT_PERIOD)
             try:
                 await self.check()
+                self._losses.forgotten()
             except CordumError as error:
                 log.debug("holds could not be checked", event="slot_audit_failed", error=error.message)
 

@@ -11,8 +11,8 @@ import msgspec
 
 from cordum.bus.errors import BadPacketError
 from cordum.bus.messages import job_hash
-from cordum.core.ids import PoolName
-from cordum.core.jobs import retry
+from cordum.core.ids import PoolName, micros
+from cordum.core.jobs import lifecycle, retry
 from cordum.core.jobs.lifecycle import MAX_SCHEDULING_ATTEMPTS, approval_covers
 from cordum.core.policy.decision import Decision, Verdict
 from cordum.core.routing.fleet import Fleet
@@ -22,7 +22,8 @@ from cordum.rpc.kernel_client import KernelClient
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
-from cordum.services.scheduler.constraints import tries_of
+from cordum.services.scheduler.constraints import own_deadline, tries_of
+from cordum.services.scheduler.decisions import decision_entry, is_news
 from cordum.services.scheduler.dispatching import Dispatched, Dispatcher
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.question import policy_question
@@ -30,6 +31,7 @@ from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.settling import BEATEN_RETRY, Settling
 from cordum.services.scheduler.ticket import SETTLED, Later, Placed, Ticket
 from cordum.services.scheduler.waiting import PATIENCE, Waiter, WaitingRoom
+from cordum.store import Store
 
 log = get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Placing:
     def __init__(
         self,
         *,
+        store: Store,
         kernel: KernelClient,
         routes: LiveRoutes,
         fleet: Fleet,
@@ -56,6 +59,7 @@ class Placing:
         room: WaitingRoom,
         clock: Clock,
     ) -> None:
+        self._store = store
         self._kernel = kernel
         self._routes = routes
         self._fleet = fleet
@@ -90,6 +94,8 @@ class Placing:
         verdict = await self._kernel.check(policy_question(ticket))
         if verdict.decision is Decision.REQUIRE_APPROVAL and self._approved(ticket, verdict):
             verdict = _granted(verdict)
+        if is_news(record, verdict):
+            await self._store.jobs.push_decision(record.id, decision_entry(record, verdict))
         if verdict.decision.permits:
             if ticket.completes_itself:
                 return await self._settling.complete(record, verdict)
@@ -131,6 +137,10 @@ class Placing:
         most_at_once = verdict.constraints.budgets.max_concurrent_jobs
         until = self._clock.monotonic() + patience
         waiter: Waiter | None = None
+        deadline = own_deadline(record, request)
+        overdue = 0 < deadline <= micros(self._clock.now())
+        if overdue and await self._settling.end(record, lifecycle.time_out(record, "timeout: deadline expired")):
+            return SETTLED
         while True:
             if most_at_once and self._fleet.slots.of_tenant(record.tenant) >= most_at_once:
                 return await self._no_place(ticket, verdict, NoPlace.TENANT_LIMIT, ())

@@ -17,7 +17,7 @@ _OURS: Final = ("approval_", "cordum.")
 
 class _Context(msgspec.Struct):
     prompt: str = ""
-    context: msgspec.Raw | None = None
+    context: msgspec.Raw = msgspec.Raw()
 
 
 _CONTEXT: Final = msgspec.json.Decoder(_Context)
@@ -43,13 +43,13 @@ def _add_words(question: safety_pb2.PolicyCheckRequest, context: bytes) -> None:
     try:
         words = _CONTEXT.decode(context)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return
+        # Not written by the gateway: then all of it is what the job says.
+        words = _Context(context=msgspec.Raw(context))
     if words.prompt:
         question.labels["_content.prompt"] = _cut(words.prompt)
-    if words.context is not None:
-        payload = bytes(words.context)
-        if len(payload) <= MAX_CONTENT_LABEL:
-            question.labels["_content.payload_json"] = payload.decode()
+    payload = bytes(words.context)
+    if payload and len(payload) <= MAX_CONTENT_LABEL:
+        question.labels["_content.payload_json"] = payload.decode(errors="replace")
 
 
 def _cut(prompt: str) -> str:

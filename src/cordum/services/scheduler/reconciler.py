@@ -7,7 +7,7 @@ from typing import Final
 
 from cordum.bus import Bus
 from cordum.core.errors import CordumError
-from cordum.core.ids import JobId, Micros, micros
+from cordum.core.ids import Micros, micros
 from cordum.core.jobs import lifecycle, retry
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import WITH_WORKER, JobState
@@ -17,6 +17,7 @@ from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
 from cordum.services.scheduler.announcing import Announcer
+from cordum.services.scheduler.browsing import BATCH, MAX_BATCHES, jobs_in_state
 from cordum.services.scheduler.losses import Losses
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.registry import Registry
@@ -25,10 +26,6 @@ from cordum.services.scheduler.settling import Settling
 from cordum.store import Store
 
 log = get_logger(__name__)
-
-BATCH: Final = 200
-MAX_BATCHES: Final = 100
-"""Jobs read at once, and how many times per state in one tick."""
 
 AT_ONCE: Final = 32
 WATCHED: Final = (JobState.SCHEDULED, JobState.DISPATCHED, JobState.RUNNING, JobState.RETRYING)
@@ -93,35 +90,13 @@ class Reconciler:
 
     async def _pass_over(self, state: JobState) -> int:
         """Looks at every job that has stood in a state long enough to be stale; says how many were."""
-        now = self._clock.now()
-        until = micros(now - self._least_age(state))
+        until = micros(self._clock.now() - self._least_age(state))
         stale = 0
-        seen: set[JobId] = set()
-        for _ in range(MAX_BATCHES):
-            ids = await self._store.jobs.ids_in_state(state, until, BATCH + len(seen))
-            fresh = [job_id for job_id in ids if job_id not in seen]
-            if not fresh:
-                break
-            seen.update(fresh)
-            stale += await self._look_at(state, fresh)
-            if len(fresh) < BATCH:
-                break
+        async for records in jobs_in_state(self._store, state, until=until):
+            due = [action for record in records if (action := self._due(record)) is not None]
+            await self._all(due)
+            stale += len(due)
         return stale
-
-    async def _look_at(self, state: JobState, ids: Sequence[JobId]) -> int:
-        records = await self._store.jobs.get_many(ids)
-        strayed = [
-            job_id for job_id, record in zip(ids, records, strict=True) if record is None or record.state is not state
-        ]
-        if strayed:
-            await self._store.jobs.repair_indexes(strayed)
-        due = [
-            action
-            for record in records
-            if record is not None and record.state is state and (action := self._due(record)) is not None
-        ]
-        await self._all(due)
-        return len(due)
 
     def _least_age(self, state: JobState) -> float:
         timeouts = self._routes.now.timeouts

@@ -17,6 +17,7 @@ from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
+from cordum.services.scheduler.browsing import jobs_in_state
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.settling import Settling
@@ -25,8 +26,8 @@ from cordum.store import Store
 
 log = get_logger(__name__)
 
-MOST: Final = 200
-"""Jobs looked at in one tick, per state."""
+REJECTED_WITHIN: Final = 3600.0
+"""Seconds: how far back denied jobs are looked through for rejections nobody was told of."""
 
 AT_ONCE: Final = 16
 
@@ -68,16 +69,15 @@ class Replayer:
             StoreError: the store does not answer; the next pass begins anew.
         """
         patience = self._routes.now.timeouts.reconciler.dispatch_timeout_seconds
-        until = micros(self._clock.now() - patience)
-        for state in (JobState.PENDING, JobState.DENIED):
-            ids = await self._store.jobs.ids_in_state(state, until, MOST)
-            records = await self._store.jobs.get_many(ids)
-            strayed = [job_id for job_id, record in zip(ids, records, strict=True) if record is None]
-            if strayed:
-                await self._store.jobs.repair_indexes(strayed)
-            found = [record for record in records if record is not None and record.state is state]
-            for at in range(0, len(found), AT_ONCE):
-                await asyncio.gather(*(self._mend(record) for record in found[at : at + AT_ONCE]))
+        now = self._clock.now()
+        until = micros(now - patience)
+        for state, since in (
+            (JobState.PENDING, micros(0)),
+            (JobState.DENIED, micros(now - patience - REJECTED_WITHIN)),
+        ):
+            async for records in jobs_in_state(self._store, state, until=until, since=since):
+                for at in range(0, len(records), AT_ONCE):
+                    await asyncio.gather(*(self._mend(record) for record in records[at : at + AT_ONCE]))
 
     async def _mend(self, record: JobRecord) -> None:
         try:

@@ -121,7 +121,8 @@ class ResultHandler:
                     worker_id=result.worker_id,
                 )
                 return ACK
-        change = change_for(result, self._may_try_again(known))
+        wants_another_try = result.status == job_pb2.JOB_STATUS_FAILED_RETRYABLE
+        change = change_for(result, wants_another_try and self._may_try_again(known))
         outcome = await self._store.jobs.apply(job_id, change, now=micros(self._clock.now()), known=known)
         if isinstance(outcome, Refused):
             await self._refused(result, known, outcome, delivery)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from cordum.core.errors import CordumError
 from cordum.core.ids import micros
 from cordum.core.jobs import lifecycle
 from cordum.core.jobs.lifecycle import Change
@@ -103,7 +104,13 @@ class Settling:
         metrics.JOBS_COMPLETED.labels(record.topic, change.to.label).inc()
         self._holding.forget(record.id)
         self._holding.release(record.id)
-        await self._announcer.ended(Ending(record, change.to, reason=reason, code=code, last_state=last_state))
+        ending = Ending(record, change.to, reason=reason, code=code, last_state=last_state)
+        try:
+            await self._announcer.ended(ending)
+        except CordumError:
+            # A redelivered message would tell it again; a parked or a timed-out job has none.
+            self._announcer.keep_telling(ending)
+            raise
 
 
 def whose(refused: Refused) -> Placed:
