@@ -5,7 +5,7 @@ import os.path as _path
 
 __version__ = "0.9.7"
 
-# The CAP SDK's generated modules import each other as `cordum.agent.v1`: they live in the SDK's folder and must be found
+# The generated modules of the CAP SDK import each other as `cordum.agent.v1`: they live in its folder and must be found
 # beside ours. Finding the SDK does not import it. A program that uses both imports `cordum` before `cap`.
 _cap = _importlib_util.find_spec("cap")
 if _cap is not None and _cap.origin is not None:

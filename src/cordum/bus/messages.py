@@ -5,7 +5,7 @@ from typing import Final
 
 from cap.pb.cordum.agent.v1.job_pb2 import JobRequest
 
-from cordum.core.ids import JobId
+from cordum.core.ids import DispatchId, JobId
 
 BUS_MSG_ID_LABEL: Final = "cordum.bus_msg_id"
 """A label that asks for a message id of its own, so that a job may be submitted again within two minutes."""
@@ -30,9 +30,13 @@ def msg_id_approved(subject: str, job_id: JobId | str) -> str:
     return msg_id_resubmit(subject, f"approval:{job_id}")
 
 
-def msg_id_request(job_id: JobId | str, attempt: int) -> str:
-    """Id of a dispatch: published again after a crash it arrives once, the next attempt is another message."""
-    return f"jobreq:{job_id}:{attempt}"
+def msg_id_request(job_id: JobId | str, dispatch_id: DispatchId | str) -> str:
+    """Id of a dispatch: published again after a crash it is stored once.
+
+    By dispatch and not by attempt, since a dispatch that is taken back does not count as an attempt: the next one has
+    the same number and must not be taken for its double.
+    """
+    return f"jobreq:{job_id}:{dispatch_id}"
 
 
 def msg_id_result(subject: str, job_id: JobId | str, attempt: int = 0) -> str:

@@ -15,8 +15,8 @@ def test_each_way_of_a_job_has_its_own_message_id() -> None:
     ids = {
         messages.msg_id_submit("j1"),
         messages.msg_id_approved(subjects.JOB_SUBMIT, "j1"),
-        messages.msg_id_request("j1", 1),
-        messages.msg_id_request("j1", 2),
+        messages.msg_id_request("j1", "d1"),
+        messages.msg_id_request("j1", "d2"),
         messages.msg_id_result(subjects.JOB_RESULT, "j1"),
         messages.msg_id_result(subjects.JOB_DLQ, "j1"),
         messages.msg_id_result(subjects.JOB_DLQ, "j1", 2),
@@ -24,7 +24,7 @@ def test_each_way_of_a_job_has_its_own_message_id() -> None:
     assert len(ids) == 7
     assert messages.msg_id_submit("j1") == "jobreq:j1"
     assert messages.msg_id_approved(subjects.JOB_SUBMIT, "j1") == "jobreq:sys.job.submit:approval:j1"
-    assert messages.msg_id_request("j1", 2) == "jobreq:j1:2"
+    assert messages.msg_id_request("j1", "d2") == "jobreq:j1:d2"
     assert messages.msg_id_result(subjects.JOB_RESULT, "j1") == "sys.job.result:j1"
 
 

@@ -34,9 +34,9 @@ def up(
     ] = 0,
 ) -> None:
     """Run the whole stack in the foreground until Ctrl-C."""
-    from cordum.cli import up
+    from cordum.cli.up import run
 
-    raise typer.Exit(up.run(data_dir, fresh=fresh, http_port=http_port))
+    raise typer.Exit(run(data_dir, fresh=fresh, http_port=http_port))
 
 
 def demo(
@@ -45,9 +45,9 @@ def demo(
     ] = None,
 ) -> None:
     """Three jobs, three verdicts, in seconds; leaves nothing running."""
-    from cordum.cli import demo
+    from cordum.cli.demo import run
 
-    raise typer.Exit(demo.run(keep))
+    raise typer.Exit(run(keep))
 
 
 def register(app: typer.Typer) -> None:

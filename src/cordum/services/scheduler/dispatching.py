@@ -112,7 +112,7 @@ class Dispatcher:
         self._holding.take(running, ours=True)
         self._holding.remember(running)
         # The stream would drop a double, but the worker, who does not listen to the stream, would run it twice.
-        if await self._bus.has_stored(STREAM_JOBS, msg_id_request(running.id, running.attempts)):
+        if await self._bus.has_stored(STREAM_JOBS, msg_id_request(running.id, running.dispatch_id)):
             return True
         return await self._publish(ticket, running, data)
 
@@ -131,7 +131,7 @@ class Dispatcher:
 
     async def _publish(self, ticket: Ticket, running: JobRecord, data: bytes) -> bool:
         subject = worker_jobs(running.worker_id)
-        msg_id = msg_id_request(running.id, running.attempts)
+        msg_id = msg_id_request(running.id, running.dispatch_id)
         for pause in (*PUBLISH_PAUSES, None):
             try:
                 await self._bus.publish(subject, data, msg_id=msg_id, headers=ticket.headers)
