@@ -47,6 +47,8 @@ class Goal:
         return f"{run.value:,.{self.decimals}f} {self.unit}"
 
 
+HELLO_HTTP = Goal("hello_http", "this machine: bare uvicorn", "req/s")
+HELLO_GRPC = Goal("hello_grpc", "this machine: bare grpc.aio", "calls/s")
 COLD_START = Goal("cold_start", "cold start of the embedded stack", "s", at_most=15, decimals=2)
 IDLE_MEMORY = Goal("idle_memory", "memory of the idle stack", "MB", at_most=400)
 IDLE_CPU = Goal("idle_cpu", "CPU of the idle stack, one core = 100", "%", decimals=1)

@@ -118,7 +118,6 @@ class Lab:
             "topic": self.workload.topic,
             "prompt": "Summarise the quarterly report and list the open questions.",
             "priority": "interactive",
-            "principal_id": self.workload.principal,
             "capability": "bench.run",
             "labels": {"env": "dev", "source": "bench"},
             "context": {"document": "report-2026-q3", "pages": [1, 2, 3], "language": "en"},
@@ -187,11 +186,11 @@ class Lab:
         requests = [
             self.get(f"/jobs?state={state}&topic={topic}&updated_after={after}&limit=1") for state in ACTIVE_STATES
         ]
+        proof = self.get(f"/jobs?state=SUCCEEDED&topic={topic}&updated_after={after}&limit=1")
         until = time.monotonic() + timeout
-        waiting = requests
         while time.monotonic() < until:
             still = []
-            for request in waiting:
+            for request in requests:
                 status, body = await self.client(request)
                 if status != 200:
                     raise BenchError(f"GET /jobs?state=... answered {status}: {body[:200].decode(errors='replace')}")
@@ -199,6 +198,9 @@ class Lab:
                     still.append(request)
                     break
             if not still:
+                status, body = await self.client(proof)
+                if status != 200 or not _PAGE.decode(body).items:
+                    raise BenchError("GET /jobs shows none of the finished jobs, so it cannot tell when all are done")
                 return True
             await asyncio.sleep(POLL_S)
         return False

@@ -77,7 +77,8 @@ def show(report: Report, console: Console) -> None:
         costs.add_column(name, justify="left" if index == 0 else "right")
     for cells in _cost_rows(report.results, names):
         costs.add_row(*cells)
-    console.print(costs)
+    if costs.rows:
+        console.print(costs)
     for line in _remark_lines(report.results):
         console.print(f"  {line}", highlight=False, markup=False)
 

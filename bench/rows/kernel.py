@@ -20,13 +20,15 @@ _BATCHES_IN_FLIGHT = 4
 _CALL_S = 10.0
 
 
-async def _call_for(lab: Lab, effort: Effort, method: str, payloads: list[bytes], callers: int, size: int) -> Run:
+async def call_for(
+    lab: Lab, address: str, effort: Effort, method: str, payloads: list[bytes], callers: int, size: int
+) -> Run:
     """`callers` tasks call `method` one after the other until the time is up; `size` decisions a call."""
     latencies: list[float] = []
     clock = time.perf_counter
-    async with grpc.aio.insecure_channel(lab.addresses.kernel) as channel:
+    async with grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
-        _expect_allow(method, await call(payloads[0], timeout=_CALL_S))
+        await call(payloads[0], timeout=_CALL_S)
         async with lab.metered() as reading:
             start = clock()
             until = start + effort.seconds
@@ -48,8 +50,11 @@ async def _call_for(lab: Lab, effort: Effort, method: str, payloads: list[bytes]
     )
 
 
-def _expect_allow(method: str, answer: bytes) -> None:
+async def _expect_allow(address: str, method: str, payload: bytes) -> None:
     """The rows measure decisions, not refusals: the workload's topic must be allowed."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+        answer: bytes = await call(payload, timeout=_CALL_S)
     if method == _CHECK_BATCH:
         answer = kernel_pb2.CheckBatchResponse.FromString(answer).responses[0]
     allowed, reason = decision(answer)
@@ -60,7 +65,8 @@ def _expect_allow(method: str, answer: bytes) -> None:
 def _unary(callers: int) -> Measure:
     async def measure(lab: Lab, effort: Effort) -> Run:
         requests = policy_checks(512, lab.workload.topic, lab.workload.tenant)
-        return await _call_for(lab, effort, _CHECK, requests, callers, 1)
+        await _expect_allow(lab.addresses.kernel, _CHECK, requests[0])
+        return await call_for(lab, lab.addresses.kernel, effort, _CHECK, requests, callers, 1)
 
     return measure
 
@@ -71,7 +77,8 @@ async def check_batch(lab: Lab, effort: Effort) -> Run:
         kernel_pb2.CheckBatchRequest(requests=requests[at : at + _BATCH]).SerializeToString()
         for at in range(0, len(requests), _BATCH)
     ]
-    return await _call_for(lab, effort, _CHECK_BATCH, batches, _BATCHES_IN_FLIGHT, _BATCH)
+    await _expect_allow(lab.addresses.kernel, _CHECK_BATCH, batches[0])
+    return await call_for(lab, lab.addresses.kernel, effort, _CHECK_BATCH, batches, _BATCHES_IN_FLIGHT, _BATCH)
 
 
 ROWS = (

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from bench import goals
+from bench.http import Endpoint
 from bench.lab import Effort, Lab
 from bench.load import ClosedLoop
 from bench.rows.row import Row
@@ -12,9 +13,10 @@ _CONNECTIONS = 32
 _JOBS = 1_000
 
 
-async def _closed(lab: Lab, effort: Effort, request: Callable[[int], bytes]) -> Run:
+async def closed(lab: Lab, endpoint: Endpoint, effort: Effort, request: Callable[[int], bytes]) -> Run:
+    """One closed loop over `endpoint`, metered."""
     async with lab.metered() as reading:
-        outcome = await ClosedLoop(lab.endpoint, request, connections=_CONNECTIONS, seconds=effort.seconds).run()
+        outcome = await ClosedLoop(endpoint, request, connections=_CONNECTIONS, seconds=effort.seconds).run()
     p50, p99 = latencies_ms(outcome.latencies)
     return Run(
         value=outcome.good / outcome.elapsed,
@@ -28,18 +30,18 @@ async def _closed(lab: Lab, effort: Effort, request: Callable[[int], bytes]) -> 
 
 async def health(lab: Lab, effort: Effort) -> Run:
     request = lab.get("//health")
-    return await _closed(lab, effort, lambda _: request)
+    return await closed(lab, lab.endpoint, effort, lambda _: request)
 
 
 async def get_job(lab: Lab, effort: Effort) -> Run:
     requests = [lab.get(f"/jobs/{job_id}") for job_id in await lab.job_ids(_JOBS)]
-    return await _closed(lab, effort, lambda index: requests[index % _JOBS])
+    return await closed(lab, lab.endpoint, effort, lambda index: requests[index % _JOBS])
 
 
 async def list_jobs(lab: Lab, effort: Effort) -> Run:
     await lab.job_ids(_JOBS)
     request = lab.get("/jobs?limit=50")
-    return await _closed(lab, effort, lambda _: request)
+    return await closed(lab, lab.endpoint, effort, lambda _: request)
 
 
 ROWS = (
