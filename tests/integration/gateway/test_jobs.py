@@ -12,6 +12,7 @@ from cordum.bus import CoreMessage, envelope, messages, subjects
 from cordum.core.ids import DispatchId, JobId, Micros, PoolName, WorkerId, micros
 from cordum.core.jobs import lifecycle
 from cordum.core.jobs.record import recorded_verdict
+from cordum.services.gateway.jobs import waiting
 from cordum.store import Applied
 
 from .conftest import STRANGER, VIEWER, World, eventually
@@ -40,6 +41,12 @@ async def run(world: World, job_id: JobId) -> None:
 
 async def succeed(world: World, job_id: JobId, result: bytes = b'{"out": 1}') -> None:
     """Ends a running job, as worker and scheduler would: first the message, a moment later the record."""
+    pointer = await report(world, job_id, result)
+    await settle(world, job_id, pointer)
+
+
+async def report(world: World, job_id: JobId, result: bytes = b'{"out": 1}') -> str:
+    """The worker's part of an end."""
     pointer = await world.store.jobs.put_result(job_id, result)
     packet = envelope.packet(WORKER, "trace", time.time())
     packet.job_result.job_id = job_id
@@ -49,6 +56,11 @@ async def succeed(world: World, job_id: JobId, result: bytes = b'{"out": 1}') ->
     await outside.publish(
         subjects.JOB_RESULT, envelope.encode(packet), msg_id=messages.msg_id_result(subjects.JOB_RESULT, job_id)
     )
+    return pointer
+
+
+async def settle(world: World, job_id: JobId, pointer: str) -> None:
+    """The scheduler's part of an end."""
     change = lifecycle.succeed(worker=WORKER, dispatch_id=DispatchId("d"), result_ptr=pointer)
     assert isinstance(await world.store.jobs.apply(job_id, change, now=micros(time.time())), Applied)
 
@@ -135,6 +147,35 @@ async def test_waiting_ends_when_the_job_does(world: World, api: httpx.AsyncClie
 
     assert {answer.json()["state"] for answer in answers} == {"SUCCEEDED"}
     assert time.monotonic() - started < 5
+
+
+async def test_a_result_that_went_by_a_moment_ago_is_not_missed(
+    world: World, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 3600.0)
+    other, job_id = await submit(api), await submit(api)
+    await run(world, job_id)
+    held = asyncio.create_task(api.get(f"/api/v1/jobs/{other}?wait=20s"))
+
+    pointer = ""
+
+    async def has_heard() -> bool:
+        nonlocal pointer
+        pointer = await report(world, job_id)
+        return job_id in world.gateway.parts.waiting.recent
+
+    await eventually(has_heard)
+    late = asyncio.create_task(api.get(f"/api/v1/jobs/{job_id}?wait=20s"))
+
+    async def both_wait() -> bool:
+        return world.gateway.parts.waiting.count == 2
+
+    await eventually(both_wait)
+    await settle(world, job_id, pointer)
+    async with asyncio.timeout(10):
+        assert (await late).json()["state"] == "SUCCEEDED"
+    held.cancel()
+    await asyncio.gather(held, return_exceptions=True)
 
 
 async def test_waiting_costs_the_store_little(world: World, api: httpx.AsyncClient) -> None:

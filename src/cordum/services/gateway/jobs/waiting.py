@@ -25,6 +25,8 @@ LOOK_SECONDS: Final = 1.0
 """How often those are looked after whom no message has woken."""
 LINGER_SECONDS: Final = 60.0
 """How long the subscription stays after the last waiter has gone."""
+SEEN: Final = 4_096
+"""How many of the latest results are remembered for those who come a moment too late to hear them."""
 _RECHECKS: Final = (0.0, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)  # seconds after a result was seen
 
 
@@ -41,6 +43,8 @@ class Waiting:
         self._bus = bus
         self._clock = clock
         self._waiters: dict[JobId, set[asyncio.Event]] = {}
+        self.recent: dict[JobId, None] = {}
+        """The jobs of the latest results, oldest first."""
         self._count = 0
         self._closing = False
         self._keeper: asyncio.Task[None] | None = None
@@ -66,7 +70,10 @@ class Waiting:
         try:
             if self._keeper is None or self._keeper.done():
                 self._keeper = asyncio.create_task(self._keep(), name="job-waiters")
-            # It may have ended between the caller's read and our listening.
+            # It may have ended between the caller's read and our listening, or be about to: then its result has gone by
+            # already, nothing more will wake us, and the scheduler has yet to write it down.
+            if record.id in self.recent:
+                woken.set()
             latest = await self._store.jobs.get(record.id)
             while latest is not None and not is_worth_telling(latest) and not self._closing:
                 try:
@@ -144,10 +151,12 @@ class Waiting:
             self.wake(job_id)
 
     async def _on_result(self, message: CoreMessage) -> None:
-        if not self._waiters:
-            return
         try:
             packet = envelope.decode(message.data)
         except BadPacketError:
             return
-        self.wake(JobId(packet.job_result.job_id))
+        job_id = JobId(packet.job_result.job_id)
+        self.recent[job_id] = None
+        if len(self.recent) > SEEN:
+            del self.recent[next(iter(self.recent))]
+        self.wake(job_id)
