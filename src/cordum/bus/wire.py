@@ -145,6 +145,19 @@ class Wire(Client):
         self._pongs_received += 1
         self._pings_outstanding = 0
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Closes, all of it, even when the server is gone.
+
+        nats-py stops half way when its last words cannot be written; then they are dropped, and it goes once more.
+        """
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:
+            self._pending = []
+            self._pending_data_size = 0
+            self._status = Client.DISCONNECTED
+            await super()._close(status, do_cbs)
+
 
 async def _unused(_message: object) -> None:
     """nats-py wants a coroutine function; messages of a listener never reach it."""

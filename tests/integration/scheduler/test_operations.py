@@ -90,7 +90,8 @@ async def test_the_snapshot_shows_workers_come_and_go(world: World, scheduler: P
     agent = await world.start_agent({"job.work": echo}, worker_id="w-1", max_parallel=3)
 
     async def shown() -> bool:
-        return "w-1" in await workers(world)
+        # Its handshake names it at once; pool and capacity come with the first heartbeat.
+        return (await workers(world)).get("w-1", {}).get("pool") == "main"
 
     await world.eventually(shown, "the worker is in the snapshot", within=3.0)
     entry = (await workers(world))["w-1"]
