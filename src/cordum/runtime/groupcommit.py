@@ -66,6 +66,7 @@ class GroupCommit(Generic[Item, Answer]):
         self._sending: set[asyncio.Task[None]] = set()
         self._flush_due = False
         self._closed = False
+        self._running_in: asyncio.AbstractEventLoop | None = None
         self.batches = 0
         self.items = 0
         self._batch_sizes = metrics.GROUPCOMMIT_BATCH_SIZE.labels(name)
@@ -73,6 +74,13 @@ class GroupCommit(Generic[Item, Answer]):
         seen = weakref.ref(self)
         metrics.GROUPCOMMIT_QUEUED.labels(name).set_function(lambda: group.queued if (group := seen()) else 0)
         metrics.GROUPCOMMIT_IN_FLIGHT.labels(name).set_function(lambda: group.in_flight if (group := seen()) else 0)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the first caller, and so of all: asking asyncio each time is a system call before 3.12."""
+        if self._running_in is None:
+            self._running_in = asyncio.get_running_loop()
+        return self._running_in
 
     @property
     def queued(self) -> int:
@@ -97,7 +105,7 @@ class GroupCommit(Generic[Item, Answer]):
             raise GroupClosedError
         if len(self._waiting) >= self._max_queued:
             raise OverloadedError
-        loop = asyncio.get_running_loop()
+        loop = self.loop
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, answer))
         if not self._flush_due and len(self._sending) < self._max_in_flight:
@@ -114,7 +122,7 @@ class GroupCommit(Generic[Item, Answer]):
             self.batches += 1
             self.items += len(batch)
             self._batch_sizes.observe(len(batch))
-            task = asyncio.get_running_loop().create_task(self._deliver(batch))
+            task = self.loop.create_task(self._deliver(batch))
             self._sending.add(task)
             task.add_done_callback(self._delivered)
 
@@ -150,12 +158,12 @@ class GroupCommit(Generic[Item, Answer]):
     async def aclose(self, grace: float = CLOSE_GRACE) -> None:
         """Takes nothing more, waits up to `grace` seconds for what was submitted, then fails the rest."""
         self._closed = True
-        deadline = asyncio.get_running_loop().time() + grace
+        deadline = self.loop.time() + grace
         while self._waiting or self._sending:
             self._flush()
             if not self._sending:
                 continue
-            left = deadline - asyncio.get_running_loop().time()
+            left = deadline - self.loop.time()
             done, _ = await asyncio.wait(self._sending, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 break

@@ -62,7 +62,7 @@ class Batcher:
             StoreReplyError: the server refused one of them (the others may have run).
             OverloadedError: too much waits already.
         """
-        return self._group.submit(Unit(commands, asyncio.get_running_loop().time() + self._timeout))
+        return self._group.submit(Unit(commands, self._group.loop.time() + self._timeout))
 
     async def aclose(self) -> None:
         """Sends what is still waiting, then closes the link."""
@@ -70,7 +70,7 @@ class Batcher:
         await self._link.aclose()
 
     async def _send(self, units: Sequence[Unit]) -> list[list[Reply] | BaseException]:
-        now = asyncio.get_running_loop().time()
+        now = self._group.loop.time()
         # Behind an outage a unit may have waited out its time in the queue: it fails without being sent.
         live = [unit for unit in units if unit.deadline > now]
         commands: list[Command] = []
@@ -98,7 +98,7 @@ class Batcher:
 
     async def _repeat(self, commands: list[Command], outcomes: list[Outcome], deadline: float) -> None:
         """Sends again what may be sent again, until it is answered or time is up."""
-        loop = asyncio.get_running_loop()
+        loop = self._group.loop
         pause = _FIRST_PAUSE
         script_rounds = 0
         while True:

@@ -73,8 +73,7 @@ class ServerLink:
     async def execute(self, commands: Sequence[Command], deadline: float) -> list[Outcome]:
         """See Link. One attempt to connect, one to send: repeating is the caller's decision."""
         try:
-            async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + self._dial_timeout)):
-                lane = await self._lane()
+            lane = await self._idle_lane() or await self._dial(deadline)
         except CONNECTION_FAULTS as fault:
             return [NotRunError(f"Redis cannot be reached: {_reason(fault)}")] * len(commands)
         outcomes: list[Outcome] = []
@@ -101,14 +100,17 @@ class ServerLink:
         await self._drop(lane)
         return outcomes
 
-    async def _lane(self) -> Lane:
+    async def _idle_lane(self) -> Lane | None:
         while self._idle:
             lane = self._idle.pop()
             if not await lane.is_stale():
                 return lane
             await self._drop(lane)
-        connection = await self._pool.get_connection()
-        return Lane(connection)
+        return None
+
+    async def _dial(self, deadline: float) -> Lane:
+        async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + self._dial_timeout)):
+            return Lane(await self._pool.get_connection())
 
     async def _drop(self, lane: Lane) -> None:
         await lane.connection.disconnect(nowait=True)

@@ -1,6 +1,7 @@
 """Acknowledged publishing against a real server."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.support.jetstream import jetstream
@@ -159,13 +160,14 @@ async def test_while_the_server_is_gone_a_publish_fails_and_says_so(bus: Bus, na
 
 async def test_closing_without_a_server_closes_all_the_same(open_bus: OpenBus, nats_server: Server) -> None:
     bus = await open_bus()
+    wire: Any = bus._wire
     await nats_server.kill()
     # Words the client had no time to write before the server was gone.
-    bus._wire._pending = [b"PING\r\n"]
-    bus._wire._pending_data_size = 6
-    bus._wire._transport._io_writer.transport.abort()
+    wire._pending = [b"PING\r\n"]
+    wire._pending_data_size = 6
+    wire._transport._io_writer.transport.abort()
     await bus.aclose()
-    assert bus._wire.is_closed and not bus.connected
+    assert wire.is_closed and not bus.connected
 
 
 async def test_a_short_absence_of_the_server_is_not_noticed_by_publishers(bus: Bus, nats_server: Server) -> None:
