@@ -13,6 +13,8 @@ from bench.rows.row import Row
 from bench.stats import Run, summarise
 
 _ROUGH_CORES = 0.25  # above this, other programs took enough of the machine to say so
+_BARE_ANSWER_US = 14.1
+"""CPU of one bare uvicorn answer where the targets were set; the bench measures the same on its own machine."""
 _PROCESSES = ("gateway", "kernel", "scheduler", "nats", "redis", DRIVER)
 
 
@@ -193,6 +195,7 @@ def as_markdown(report: Report) -> str:
         "",
     ]
     lines += _markdown_table(["row", *names, "sum"], _cost_rows(report.results, names))
+    lines += _shortfall(report)
     lines += [
         "",
         "## Notes",
@@ -201,6 +204,25 @@ def as_markdown(report: Report) -> str:
     ]
     lines += [f"* {line}" for line in _remark_lines(report.results)]
     return "\n".join(lines) + "\n"
+
+
+def _shortfall(report: Report) -> list[str]:
+    """What is missed, and how much of it is the machine."""
+    short = report.short()
+    if not short:
+        return []
+    lines = ["", "## Where it falls short", ""]
+    lines += [f"* {result.row.goal.title}: {' '.join(_cells(result)[1:2])}" for result in short]
+    bare = [result for result in report.results if result.row.goal.key == "hello_http" and result.runs]
+    if bare:
+        cost = bare[0].median.cpu_us.get("baseline", 0.0)
+        lines += [
+            "",
+            f"The targets were set on a machine where a bare uvicorn answer cost {_BARE_ANSWER_US} us of CPU. Here it"
+            f" costs {cost:.0f} us, {cost / _BARE_ANSWER_US:.1f} times as much: one core of this machine does that much"
+            " less. The first row is therefore the scale for all HTTP rows, the second for unary Check.",
+        ]
+    return lines
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -52,3 +52,11 @@ def test_the_page_and_the_table_show_target_word_and_reference() -> None:
     with console.capture() as capture:
         show(REPORT, console)
     assert capture.get() == "" or "the fast" in capture.get()
+
+
+def test_the_page_says_what_is_missed_and_how_slow_the_machine_is() -> None:
+    bare = Result(_row("hello_http"), [Run(14_000, 1.0, 2.0, {"baseline": 28.2})])
+    page = as_markdown(Report({}, {}, [bare, *REPORT.results]))
+    missed = page[page.index("## Where it falls short") : page.index("## Notes")]
+    assert "the slow: 5" in missed and "the fast" not in missed
+    assert "28 us, 2.0 times as much" in missed

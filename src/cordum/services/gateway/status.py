@@ -8,6 +8,7 @@ from cordum.bus import Bus
 from cordum.core.access.permissions import Permission
 from cordum.core.ids import TenantId
 from cordum.core.jobs.states import JobState
+from cordum.rpc.breaker import BreakerState
 from cordum.rpc.kernel_client import KernelClient
 from cordum.runtime.clock import Clock
 from cordum.runtime.health import OK, Health
@@ -75,7 +76,7 @@ class StatusPage:
             "build": {"version": __version__, "commit": "unknown", "date": "unknown"},
             "nats": {"connected": connected, "status": nats_status},
             "redis": {"ok": redis == OK, "status": "ok" if redis == OK else "error"},
-            "safety_kernel": {"status": self._kernel.state.value},
+            "safety_kernel": {"status": "ok" if self._kernel.state is BreakerState.CLOSED else "unreachable"},
             "workers": {"count": sum(worker["online"] for worker in workers)},
             "pipeline": {"active": active},
         }

@@ -27,7 +27,8 @@ LINGER_SECONDS: Final = 60.0
 """How long the subscription stays after the last waiter has gone."""
 SEEN: Final = 4_096
 """How many of the latest results are remembered for those who come a moment too late to hear them."""
-_RECHECKS: Final = (0.0, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)  # seconds after a result was seen
+_RECHECKS: Final = (0.002, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Seconds between looks after a result was seen. The first is not at once: the scheduler has just got it too."""
 
 
 def is_worth_telling(record: JobRecord) -> bool:
