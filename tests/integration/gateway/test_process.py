@@ -221,7 +221,7 @@ async def test_keys_are_rotated_without_a_restart(make_process: MakeProcess, tmp
     await becomes([401, 200])
 
 
-async def test_tls_is_spoken_and_renewed(make_process: MakeProcess, tmp_path: Path) -> None:
+async def test_both_listeners_speak_tls_and_nothing_else(make_process: MakeProcess, tmp_path: Path) -> None:
     authority = await asyncio.to_thread(Authority, tmp_path / "ca")
     cert, key = await asyncio.to_thread(authority.issue, "gateway")
     process = await make_process(
