@@ -1,4 +1,4 @@
-"""The NATS connection: nats-py's client, with two short cuts for the hot paths and three mends.
+"""The NATS connection: nats-py's client, with two short cuts for the hot paths and four mends.
 
 Short cuts, because nats-py builds an object, passes a queue and wakes a task for each message (measured: 17 against 10
 microseconds for a publish with its acknowledgement): `send` writes all frames of one event-loop turn at once, `listen`
@@ -6,7 +6,8 @@ calls a plain function for each message. Everything else (handshake, TLS, authen
 ordinary handlers) is nats-py's.
 
 Mends: an error line from the server no longer closes the connection for good, an unanswered ping no longer stops the
-reader when its answer comes late, and a listener's exception is reported instead of ending the reader.
+reader when its answer comes late, a ping does not overtake what was sent before it, and a listener's exception is
+reported instead of ending the reader.
 """
 
 import asyncio
@@ -90,13 +91,14 @@ class Wire(Client):
             self._listeners.pop(subscription._id, None)
 
     async def ping(self, timeout: float) -> None:
-        """Asks the server for a sign of life.
+        """Asks the server for a sign of life; its answer also says that it has all that was sent before.
 
         Raises:
             TimeoutError: none came within `timeout` seconds.
         """
         answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         async with asyncio.timeout(timeout):
+            self._write_out()  # nats-py writes a ping at once, past the frames that wait
             await self._send_ping(answered)
             await answered
 

@@ -66,6 +66,18 @@ async def test_a_process_does_not_hear_itself_but_gets_its_acknowledgements(open
     assert [message.data for message in others.heard] == [b"mine"]
 
 
+async def test_an_answered_ping_says_that_the_server_has_what_was_sent_before(open_bus: OpenBus) -> None:
+    speaker, bus = await open_bus(), await open_bus()
+    ears = [Ear() for _ in range(50)]
+    for number, ear in enumerate(ears):
+        await bus.subscribe(f"sys.said.{number}", ear.hear)
+        await bus.ping()
+        await speaker.publish_core(f"sys.said.{number}", b"once")
+        await speaker.ping()
+    for ear in ears:
+        await ear.until(1)
+
+
 async def test_a_handler_that_fails_hears_the_next_message(open_bus: OpenBus) -> None:
     speaker, bus = await open_bus(), await open_bus()
     ear = Ear()
