@@ -3,6 +3,7 @@
 No command and no script ever touches two of them at once: in a cluster they live on different nodes.
 """
 
+import hashlib
 from typing import Final
 
 from cordum.core.ids import JobId, PoolName, TenantId, TraceId
@@ -71,6 +72,12 @@ def parked(pool: PoolName) -> str:
     return f"job:parked:{pool}"
 
 
+def velocity(rule_id: str, key: str) -> str:
+    """The requests in a velocity rule's window. What two keys have in common when they are made legible, a digest tells
+    apart."""
+    return f"cordum:velocity:{_one_part(rule_id)}:{_one_part(key)}"
+
+
 def trace(trace_id: TraceId) -> str:
     return f"trace:{trace_id}"
 
@@ -117,3 +124,14 @@ def payload_key(ptr: str) -> str:
     """
     key = ptr.removeprefix(POINTER_SCHEME)
     return key if key != ptr and key.startswith(_PAYLOADS) else ""
+
+
+_LONGEST_PART: Final = 80
+
+
+def _one_part(text: str) -> str:
+    """A text as one part of a key: itself where it can be, else legible and with a digest of what it was."""
+    legible = "_".join(text.replace(":", " ").split())[:_LONGEST_PART]
+    if legible == text and text:
+        return text
+    return f"{legible}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"

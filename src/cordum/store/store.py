@@ -12,6 +12,7 @@ from cordum.store.jobs import Jobs
 from cordum.store.leases import Leases
 from cordum.store.options import StoreOptions
 from cordum.store.parked import Parked
+from cordum.store.velocity import Velocity
 from cordum.store.workers import WorkerSnapshots
 
 
@@ -29,6 +30,7 @@ class Store:
         self.dead_letters = DeadLetters(self._batcher, options, clock)
         self.parked = Parked(self._batcher)
         self.configs = Configs(self._batcher, clock)
+        self.velocity = Velocity(self._batcher)
         self.workers = WorkerSnapshots(self._batcher)
         self.leases = Leases(self._batcher, ids)
         self.instances = Instances(self._batcher)

@@ -31,7 +31,9 @@ TAKE_PARKED: Final = Script.load("take_parked")
 RELEASE: Final = Script.load("release")
 RENEW: Final = Script.load("renew")
 PUT_CONFIG: Final = Script.load("put_config")
+COUNT_REQUEST: Final = Script.load("count_request")
 
 TEXTS: Final = {
-    script.sha: script.text for script in (CREATE, TRANSITION, ANNOTATE, TAKE_PARKED, RELEASE, RENEW, PUT_CONFIG)
+    script.sha: script.text
+    for script in (CREATE, TRANSITION, ANNOTATE, TAKE_PARKED, RELEASE, RENEW, PUT_CONFIG, COUNT_REQUEST)
 }
