@@ -30,6 +30,10 @@ class Permission(StrEnum):
     POLICY_READ = "policy.read"
     POLICY_WRITE = "policy.write"
     POLICY_EVALUATE = "policy.evaluate"
+    OUTPUT_RELEASE = "output.release"
+    """Sees the originals of redacted and quarantined results, and lets them go."""
+    AUDIT_VERIFY = "audit.verify"
+    GOVERNANCE_READ = "governance.read"
     STATUS_ADMIN = "status.admin"
     """Sees the parts of `/status` that concern the installation and not the tenant."""
 
@@ -53,7 +57,9 @@ class Role(StrEnum):
     """An agent: it submits and follows jobs and asks the policy, nothing else."""
 
 
-_VIEWER: Final = frozenset({_P.JOBS_READ, _P.DLQ_READ, _P.WORKERS_READ, _P.TOPICS_READ, _P.POLICY_READ})
+_VIEWER: Final = frozenset(
+    {_P.JOBS_READ, _P.DLQ_READ, _P.WORKERS_READ, _P.TOPICS_READ, _P.POLICY_READ, _P.GOVERNANCE_READ}
+)
 
 _GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.ADMIN: frozenset(Permission),

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from cordum.core.ids import DispatchId, Micros, PoolName, WorkerId
-from cordum.core.jobs.record import JobRecord, hash_value, verdict_fields
+from cordum.core.jobs.record import JobRecord, verdict_fields
 from cordum.core.jobs.states import ACTIVE, WAITING, WITH_WORKER, JobState, states_before
 from cordum.core.policy.decision import Verdict
 
@@ -20,7 +20,15 @@ MAX_SCHEDULING_ATTEMPTS: Final = 50
 _PLACED: Final = ("pending_reason", "placement_tries")
 """What a job loses once it waits for a worker no more."""
 
-_RELEASED: Final = ("dispatch_id", "worker_id", "pool", "dispatched_at", "deadline_unix", "pending_reason")
+_RELEASED: Final = (
+    "dispatch_id",
+    "worker_id",
+    "pool",
+    "dispatched_at",
+    "deadline_unix",
+    "pending_reason",
+    "output_held",
+)
 """What a job loses when no worker holds it any more and it is to be placed again."""
 
 
@@ -62,112 +70,6 @@ def deny(verdict: Verdict) -> Change:
     )
 
 
-def require_approval(record: JobRecord, verdict: Verdict, job_hash: str) -> Change:
-    """Policy wants a person's word: the job is parked, bound to what it asks for and to the policy that asked."""
-    return Change(
-        to=JobState.APPROVAL_REQUIRED,
-        allowed_from=states_before(JobState.APPROVAL_REQUIRED),
-        fields=verdict_fields(verdict) | approval_request_fields(record, job_hash),
-        clear=("pending_reason",),
-        trail=(JobState.APPROVAL_REQUIRED,),
-    )
-
-
-def approval_request_fields(record: JobRecord, job_hash: str) -> dict[str, str]:
-    """The fields of a fresh, open approval request (spec-safety section 11)."""
-    return {
-        "safety_approval_required": "true",
-        "safety_approval_ref": record.id,
-        "safety_job_hash": job_hash,
-        "approval_status": "pending",
-        "approval_actionability": "actionable",
-        "approval_revision": str(record.approval_revision + 1),
-        "approval_decision": "",
-        "approval_by": "",
-        "approval_at": "",
-    }
-
-
-class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's word on a parked job."""
-
-    by: str
-    role: str
-    reason: str = ""
-    note: str = ""
-    at: Micros
-
-
-def approve(record: JobRecord, resolution: Resolution) -> Change:
-    """The parked job may go on; the scheduler checks it once more before it runs."""
-    return Change(
-        to=JobState.PENDING,
-        allowed_from=frozenset({JobState.APPROVAL_REQUIRED}),
-        fence=_open_request(record),
-        fields=_resolution_fields(record, resolution)
-        | {
-            "approval_status": "approved",
-            "approval_decision": "approve",
-            "approval_publish_status": "pending",
-            "approval_publish_target": "submit",
-            "safety_approval_required": "",
-        },
-        trail=(JobState.PENDING,),
-    )
-
-
-def reject(record: JobRecord, resolution: Resolution) -> Change:
-    """The parked job is refused for good."""
-    return Change(
-        to=JobState.DENIED,
-        allowed_from=frozenset({JobState.APPROVAL_REQUIRED}),
-        fence=_open_request(record),
-        fields=_resolution_fields(record, resolution)
-        | {
-            "approval_status": "rejected",
-            "approval_decision": "reject",
-            "approval_publish_status": "pending",
-            "approval_publish_target": "dlq",
-            "safety_approval_required": "",
-            "failure_reason": f"approval rejected: {resolution.reason}" if resolution.reason else "approval rejected",
-            "error_code": "approval_rejected",
-            "error_status": "JOB_STATUS_DENIED",
-        },
-        trail=(JobState.DENIED,),
-    )
-
-
-def _open_request(record: JobRecord) -> dict[str, str]:
-    return {"approval_status": "pending", "approval_revision": str(record.approval_revision or "")}
-
-
-def _resolution_fields(record: JobRecord, resolution: Resolution) -> dict[str, str]:
-    return {
-        "approval_by": resolution.by,
-        "approval_role": resolution.role,
-        "approval_at": str(resolution.at),
-        "approval_reason": resolution.reason,
-        "approval_note": resolution.note,
-        "approval_policy_snapshot": record.safety_snapshot,
-        "approval_job_hash": record.safety_job_hash,
-        "approval_actionability": "resolved",
-    }
-
-
-def approval_covers(record: JobRecord, verdict: Verdict, job_hash: str) -> bool:
-    """Whether a person has approved this very job under this very demand for approval.
-
-    Bound to the job's hash and to the policy: the same snapshot, or a newer one in which the same rule asks again. Any
-    other verdict than REQUIRE_APPROVAL is never overruled by an approval.
-    """
-    return (
-        record.approval_status == "approved"
-        and bool(job_hash)
-        and record.approval_job_hash == job_hash
-        and (record.approval_policy_snapshot == verdict.snapshot or record.safety_rule_id == verdict.rule_id != "")
-    )
-
-
 def dispatch(
     record: JobRecord,
     verdict: Verdict,
@@ -195,6 +97,8 @@ def dispatch(
             "dispatch_id": dispatch_id,
             "dispatched_at": str(now),
         }
+        # An approval is good for one dispatch: this one.
+        | ({"approval_dispatch_id": dispatch_id} if record.approval_status == "approved" else {})
         | ({"deadline_unix": str(deadline)} if deadline else {}),
         clear=_PLACED,
         trail=(JobState.SCHEDULED, JobState.DISPATCHED, JobState.RUNNING),
@@ -203,12 +107,13 @@ def dispatch(
 
 
 def undo_dispatch(record: JobRecord, dispatch_id: DispatchId) -> Change:
-    """The dispatch could not be published: the job is placed again, the attempt does not count."""
+    """The dispatch could not be published: the job is placed again, neither attempt nor approval were used."""
     return Change(
         to=JobState.PENDING,
         allowed_from=WITH_WORKER,
         fence={"dispatch_id": dispatch_id},
-        fields={"attempts": str(record.attempts)},
+        fields={"attempts": str(record.attempts)}
+        | ({"approval_dispatch_id": record.approval_dispatch_id} if record.approval_status == "approved" else {}),
         clear=_RELEASED,
         trail=(JobState.PENDING,),
     )
@@ -250,7 +155,7 @@ def succeed(*, worker: WorkerId, dispatch_id: DispatchId, result_ptr: str) -> Ch
     return Change(
         to=JobState.SUCCEEDED,
         allowed_from=WITH_WORKER,
-        fence=_held_by(worker, dispatch_id),
+        fence=held_by(worker, dispatch_id),
         fields={"result_ptr": result_ptr} if result_ptr else {},
         clear=("pending_reason", "failure_reason"),
         trail=(JobState.SUCCEEDED,),
@@ -271,14 +176,14 @@ def end_by_worker(
     return Change(
         to=to,
         allowed_from=WITH_WORKER,
-        fence=_held_by(worker, dispatch_id),
+        fence=held_by(worker, dispatch_id),
         fields=_failure(reason, code, status) | ({"result_ptr": result_ptr} if result_ptr else {}),
         clear=_RELEASED if to is JobState.RETRYING else ("pending_reason",),
         trail=(to,),
     )
 
 
-def _held_by(worker: WorkerId, dispatch_id: DispatchId) -> dict[str, str]:
+def held_by(worker: WorkerId, dispatch_id: DispatchId) -> dict[str, str]:
     """A result counts only from the worker the job was given to and, where it says so, for the current dispatch."""
     fence = {"worker_id": str(worker)}
     if dispatch_id:
@@ -310,13 +215,16 @@ def time_out(record: JobRecord, reason: str) -> Change:
 
 
 def lose_worker(record: JobRecord, max_attempts: int) -> Change:
-    """The worker that held the job went silent: try again, or fail when the tries are used up."""
+    """The worker that held the job went silent: try again, or fail when the tries are used up.
+
+    Not while its result waits for the output policy: then the worker has done its work.
+    """
     reason = f"worker_lost: worker {record.worker_id} went silent while it held the job"
     if record.attempts < max_attempts:
         return Change(
             to=JobState.PENDING,
             allowed_from=WITH_WORKER,
-            fence={"dispatch_id": record.dispatch_id},
+            fence={"dispatch_id": record.dispatch_id, "output_held": ""},
             fields={"failure_reason": reason},
             clear=_RELEASED,
             trail=(JobState.RETRYING, JobState.PENDING),
@@ -324,7 +232,7 @@ def lose_worker(record: JobRecord, max_attempts: int) -> Change:
     return Change(
         to=JobState.FAILED,
         allowed_from=WITH_WORKER,
-        fence={"dispatch_id": record.dispatch_id},
+        fence={"dispatch_id": record.dispatch_id, "output_held": ""},
         fields=_failure(reason, "worker_lost", "JOB_STATUS_FAILED") | {"last_state": record.state.value},
         clear=("pending_reason",),
         trail=(JobState.FAILED,),
@@ -340,11 +248,6 @@ def cancel(reason: str) -> Change:
         clear=("pending_reason",),
         trail=(JobState.CANCELLED,),
     )
-
-
-def approval_published(at: Micros) -> dict[str, str]:
-    """Fields to write once an approval's outcome is on the bus."""
-    return {"approval_publish_status": "published", "approval_published_at": hash_value(at)}
 
 
 def _failure(reason: str, code: str, status: str) -> dict[str, str]:

@@ -19,8 +19,10 @@ from cordum.core.ids import (
     TraceId,
     WorkerId,
 )
+from cordum.core.jobs.output import OutputSafety
+from cordum.core.jobs.quorum import Vote
 from cordum.core.jobs.states import JobState
-from cordum.core.policy.decision import Constraints, Decision, Remediation, Verdict
+from cordum.core.policy.decision import ApprovalTerms, Constraints, Decision, Remediation, Verdict
 
 
 class BadRecordError(CordumError):
@@ -94,9 +96,29 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     approval_publish_status: str = ""
     approval_publish_target: str = ""
     approval_published_at: Micros = Micros(0)
+    approval_terms: ApprovalTerms | None = None
+    approval_votes: tuple[Vote, ...] = ()
+    approval_requested_at: Micros = Micros(0)
+    approval_expires_at: Micros = Micros(0)
+    approval_escalate_at: Micros = Micros(0)
+    approval_escalated_at: Micros = Micros(0)
+    approval_dispatch_id: DispatchId = DispatchId("")
+    """The one dispatch the approval was used for."""
+
+    output_held: Micros = Micros(0)
+    """Since when a result waits for the output policy; 0 = none does."""
+    output_decision: str = ""
+    output_safety: OutputSafety | None = None
+    output_digest: str = ""
+    """SHA-256 (hex) of the result that was released: content that is not this one was not checked."""
 
 
-_JSON_FIELDS = frozenset({"risk_tags", "requires", "labels", "safety_constraints", "safety_remediations"})
+_JSON_FIELDS = frozenset(
+    {
+        *("risk_tags", "requires", "labels", "safety_constraints", "safety_remediations"),
+        *("approval_terms", "approval_votes", "output_safety"),
+    }
+)
 _FIELDS = frozenset(JobRecord.__struct_fields__) - {"id"}
 
 

@@ -56,12 +56,13 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     _S.CANCELLED: frozenset(),
     _S.TIMEOUT: frozenset(),
     _S.DENIED: frozenset(),
-    _S.OUTPUT_QUARANTINED: frozenset(),
+    _S.OUTPUT_QUARANTINED: frozenset({_S.SUCCEEDED, _S.FAILED}),
 }
 """From each state, the states a job may move to.
 
-Wider than the reference in one point: a job whose dispatch failed or whose worker died goes back to PENDING, so that
-it is placed again instead of waiting for a timeout.
+Wider than the reference in two points: a job whose dispatch failed or whose worker died goes back to PENDING, so that
+it is placed again instead of waiting for a timeout; and a person can let a quarantined result go, by which the job ends
+as its worker had ended it.
 """
 
 

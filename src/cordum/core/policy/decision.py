@@ -1,4 +1,4 @@
-"""What a policy can decide, and the record of one decision (spec-safety sections 2, 4 and 5)."""
+"""What a policy can decide, and the record of one decision (spec-safety sections 2, 4, 5 and 10)."""
 
 from enum import StrEnum
 
@@ -28,6 +28,15 @@ class Decision(StrEnum):
 
 
 _SEVERITY = {decision: rank for rank, decision in enumerate(Decision)}
+
+
+class OutputDecision(StrEnum):
+    """What an output rule can decide about a result; QUARANTINE is what the wire knows of DENY."""
+
+    ALLOW = "ALLOW"
+    REDACT = "REDACT"
+    QUARANTINE = "QUARANTINE"
+    DENY = "DENY"
 
 
 class Budgets(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -86,6 +95,27 @@ class Remediation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     remove_labels: tuple[str, ...] = ()
 
 
+class ApprovalTerms(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a job that needs approval is to be approved (spec-safety section 11, "n-of-m").
+
+    Attributes:
+        required: how many different people must approve.
+        roles: whose word counts; empty = everybody who may approve at all.
+        expires_after_s: seconds until the request lapses; 0 = the installation's default.
+        escalate_after_s: seconds until `escalate_to` may decide as well; 0 = never.
+        escalate_to: the roles that join in then.
+    """
+
+    required: int = 1
+    roles: tuple[str, ...] = ()
+    expires_after_s: float = 0
+    escalate_after_s: float = 0
+    escalate_to: tuple[str, ...] = ()
+
+
+ONE_APPROVAL = ApprovalTerms()
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """One decision about one job, as the safety kernel gave it."""
 
@@ -95,6 +125,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: SnapshotId = SnapshotId("")
     constraints: Constraints = NO_CONSTRAINTS
     remediations: tuple[Remediation, ...] = ()
+    approval: ApprovalTerms = ONE_APPROVAL
+    """Means something only where the decision is REQUIRE_APPROVAL."""
+    retry_after_ms: int = 0
+    """Means something only where the decision is THROTTLE; 0 leaves the delay to the caller."""
     checked_at: Micros = Micros(0)
 
 

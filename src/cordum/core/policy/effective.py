@@ -1,4 +1,4 @@
-"""The topic lists of an effective configuration: they travel with the request and can only tighten (spec-safety 4.3).
+"""The lists of an effective configuration: they travel with the request and can only tighten (spec-safety 4.3).
 
 A configuration that cannot be read denies: restrictions that vanish with a typing error would be none.
 """
@@ -8,8 +8,11 @@ from typing import Annotated
 
 import msgspec
 
+from cordum.core.policy.document import McpLists
 from cordum.core.policy.glob import BadGlobError
 from cordum.core.policy.matchers import any_topic
+from cordum.core.policy.mcp import McpCall, call_of, objector
+from cordum.core.policy.request import PolicyRequest
 
 MAX_BYTES = 256 * 1024
 _REMEMBERED = 256
@@ -17,10 +20,26 @@ _REMEMBERED = 256
 Patterns = Annotated[list[str], msgspec.Meta(max_length=10_000)]
 
 
+class _Mcp(msgspec.Struct, forbid_unknown_fields=True):
+    """The lists, and what concerns the MCP gateway alone."""
+
+    allow_servers: Patterns | None = None
+    deny_servers: Patterns | None = None
+    allow_tools: Patterns | None = None
+    deny_tools: Patterns | None = None
+    allow_resources: Patterns | None = None
+    deny_resources: Patterns | None = None
+    allow_actions: Patterns | None = None
+    deny_actions: Patterns | None = None
+    gateway_enabled: bool | None = None
+    upstream_servers: list[object] | None = None
+    allowed_upstreams: list[object] | None = None
+
+
 class _Safety(msgspec.Struct):
     denied_topics: Patterns | None = None
     allowed_topics: Patterns | None = None
-    mcp: dict[str, object] | None = None
+    mcp: _Mcp | None = None
 
 
 class _Data(msgspec.Struct):
@@ -35,21 +54,26 @@ class _Config(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Config)
 
 
-class TopicBounds(msgspec.Struct, frozen=True, eq=False):
-    """What one effective configuration says about topics; None where it says nothing."""
+class ConfigBounds(msgspec.Struct, frozen=True, eq=False):
+    """What one effective configuration says about topics and MCP; None where it says nothing."""
 
     denied: Callable[[str], bool] | None = None
     allowed: Callable[[str], bool] | None = None
+    mcp: tuple[Callable[[McpCall], str], ...] = ()
     fault: str = ""
 
-    def objection(self, topic: str) -> str:
-        """Why this topic may not run, or an empty text."""
+    def objection(self, request: PolicyRequest) -> str:
+        """Why this job may not run, or an empty text."""
         if self.fault:
             return self.fault
+        topic = request.topic
         if self.denied is not None and self.denied(topic):
             return f"topic '{topic}' denied by effective config"
         if self.allowed is not None and not self.allowed(topic):
             return f"topic '{topic}' not allowed by effective config"
+        for objector_of_part in self.mcp:
+            if objection := objector_of_part(call_of(request.labels)):
+                return f"{objection} by effective config"
         return ""
 
 
@@ -57,9 +81,9 @@ class BoundsReader:
     """Reads configurations and remembers the last few hundred by their bytes: they are the same for all of a tenant."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, TopicBounds] = {}
+        self._known: dict[bytes, ConfigBounds] = {}
 
-    def read(self, config: bytes) -> TopicBounds:
+    def read(self, config: bytes) -> ConfigBounds:
         """The bounds in an effective configuration (JSON, `.safety` or `.data.safety`)."""
         known = self._known.get(config)
         if known is None:
@@ -69,23 +93,25 @@ class BoundsReader:
         return known
 
 
-def read_bounds(config: bytes) -> TopicBounds:
+def read_bounds(config: bytes) -> ConfigBounds:
     """As BoundsReader.read, without remembering. Never raises: what cannot be read denies, with the reason."""
     if len(config) > MAX_BYTES:
-        return TopicBounds(fault=f"effective config is larger than {MAX_BYTES} bytes")
+        return ConfigBounds(fault=f"effective config is larger than {MAX_BYTES} bytes")
     try:
         decoded = _decoder.decode(config)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return TopicBounds(fault="effective config cannot be read")
+        return ConfigBounds(fault="effective config cannot be read")
     parts = [part for part in (decoded.safety, decoded.data.safety if decoded.data else None) if part is not None]
-    if any(_restricts(part.mcp) for part in parts):
-        return TopicBounds(fault="effective config restricts MCP, which is not supported by this version")
     denied = tuple(pattern for part in parts for pattern in part.denied_topics or ())
     allowed = [tuple(part.allowed_topics) for part in parts if part.allowed_topics]
     try:
-        return TopicBounds(any_topic(denied) if denied else None, _all_of(allowed))
+        return ConfigBounds(
+            any_topic(denied) if denied else None,
+            _all_of(allowed),
+            tuple(objects for part in parts if part.mcp is not None and (objects := objector(_lists(part.mcp)))),
+        )
     except BadGlobError as error:
-        return TopicBounds(fault=f"effective config has a bad pattern: {error}")
+        return ConfigBounds(fault=f"effective config has a bad pattern: {error}")
 
 
 def _all_of(lists: list[tuple[str, ...]]) -> Callable[[str], bool] | None:
@@ -95,5 +121,5 @@ def _all_of(lists: list[tuple[str, ...]]) -> Callable[[str], bool] | None:
     return tests[0] if len(tests) == 1 else lambda topic: all(test(topic) for test in tests)
 
 
-def _restricts(mcp: dict[str, object] | None) -> bool:
-    return mcp is not None and any(bool(value) for value in mcp.values())
+def _lists(mcp: _Mcp) -> McpLists:
+    return McpLists(**{name: tuple(getattr(mcp, name) or ()) for name in McpLists.__struct_fields__})

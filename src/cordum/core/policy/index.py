@@ -12,7 +12,8 @@ from operator import attrgetter
 
 import msgspec
 
-from cordum.core.policy.document import Match
+from cordum.core.policy import attachment, mcp
+from cordum.core.policy.document import Match, Selector
 from cordum.core.policy.glob import compile_glob
 from cordum.core.policy.request import PolicyRequest, fold_all
 
@@ -21,6 +22,7 @@ Lookup = Callable[[PolicyRequest, list[int]], None]
 """Appends the positions of the rules filed under what the request has."""
 
 _TOPIC, _PREFIX, _CAPABILITY, _RISK_TAG, _TENANT, _LABEL, _PACK, _ACTOR, _REQUIRES = range(9)
+_WORKFLOW, _JOB, _SESSION, _MCP = range(9, 13)
 
 
 class _Way(msgspec.Struct, frozen=True):
@@ -32,8 +34,8 @@ class _Way(msgspec.Struct, frozen=True):
 class RuleIndex:
     """Finds candidates. Positions are those of the rules in the sequence given."""
 
-    def __init__(self, matches: Sequence[Match]) -> None:
-        ways = [_ways(match) for match in matches]
+    def __init__(self, rules: Sequence[tuple[Match, Selector]]) -> None:
+        ways = [[*_ways(match), *_ways_of_selector(selector)] for match, selector in rules]
         shared = Counter(key for rule in ways for way in rule for key in way.keys)
         filed: dict[int, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
         rest: list[int] = []
@@ -84,6 +86,25 @@ def _ways(match: Match) -> list[_Way]:
         way(_REQUIRES, [required])
     for pair in match.labels.items():
         way(_LABEL, [pair])
+    if match.mcp is not None:
+        for field, names in (
+            ("tool", match.mcp.tools),
+            ("server", match.mcp.servers),
+            ("resource", match.mcp.resources),
+        ):
+            if names:
+                way(_MCP, [(field, name) for name in fold_all(names)])
+    return ways
+
+
+def _ways_of_selector(selector: Selector) -> list[_Way]:
+    ways = []
+    if selector.workflow_id:
+        ways.append(_Way(((_WORKFLOW, selector.workflow_id.strip()),)))
+    if selector.job_id:
+        ways.append(_Way(((_JOB, attachment.plain(selector.job_id, "job")),)))
+    if selector.session_id:
+        ways.append(_Way(((_SESSION, attachment.plain(selector.session_id, "session")),)))
     return ways
 
 
@@ -107,6 +128,14 @@ def _lookups(filed: dict[int, dict[Hashable, Positions]]) -> list[Lookup]:
         lookups.append(_several(requires, attrgetter("requires")))
     if labels := filed.get(_LABEL):
         lookups.append(_by_label(labels))
+    if workflows := filed.get(_WORKFLOW):
+        lookups.append(_single(workflows, lambda request: attachment.workflow_of(request.labels)))
+    if jobs := filed.get(_JOB):
+        lookups.append(_several(jobs, attachment.jobs_of))
+    if sessions := filed.get(_SESSION):
+        lookups.append(_several(sessions, attachment.sessions_of))
+    if calls := filed.get(_MCP):
+        lookups.append(_by_call(calls))
     return lookups
 
 
@@ -121,12 +150,22 @@ def _single(filed: dict[Hashable, Positions], field: Callable[[PolicyRequest], s
     return lookup
 
 
-def _several(filed: dict[Hashable, Positions], field: Callable[[PolicyRequest], frozenset[str]]) -> Lookup:
+def _several(filed: dict[Hashable, Positions], field: Callable[[PolicyRequest], Iterable[str]]) -> Lookup:
     def lookup(request: PolicyRequest, found: list[int]) -> None:
         for value in field(request):
             positions = filed.get(value)
             if positions:
                 found.extend(positions)
+
+    return lookup
+
+
+def _by_call(filed: dict[Hashable, Positions]) -> Lookup:
+    def lookup(request: PolicyRequest, found: list[int]) -> None:
+        call = mcp.call_of(request.labels)
+        for field, names in (("tool", call.tool), ("server", call.server), ("resource", call.resource)):
+            for name in names:
+                found.extend(filed.get((field, name), ()))
 
     return lookup
 

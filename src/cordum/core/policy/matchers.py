@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from cordum.core.policy.document import Match
+from cordum.core.policy import attachment, delegation, mcp
+from cordum.core.policy.document import EVERYWHERE, DelegationMatch, Match, McpMatch, Selector
 from cordum.core.policy.glob import compile_glob
 from cordum.core.policy.request import PolicyRequest, fold, fold_all
 
@@ -24,8 +25,12 @@ class Matcher(msgspec.Struct, frozen=True, eq=False):
     observe: Callable[[PolicyRequest], str]
 
 
-def matchers_of(match: Match) -> tuple[Matcher, ...]:
-    """The conditions of a rule, all of which must hold; none means that everything matches."""
+def matchers_of(match: Match, *, restricts: bool = True, selector: Selector = EVERYWHERE) -> tuple[Matcher, ...]:
+    """The conditions of a rule, all of which must hold; none means that everything matches.
+
+    `restricts` is whether the rule denies, asks or slows down, which matters where a request is ambiguous.
+    Raises BadGlobError and BadPredicateError.
+    """
     found: list[Matcher] = []
 
     def one_of(name: str, wanted: tuple[str, ...], field: Callable[[PolicyRequest], str], test: Test) -> None:
@@ -45,13 +50,32 @@ def matchers_of(match: Match) -> tuple[Matcher, ...]:
         one_of("actor_ids", match.actor_ids, lambda r: r.actor_id, _actor_test(fold_all(match.actor_ids)))
     if match.actor_types:
         one_of("actor_types", match.actor_types, lambda r: r.actor_type, _actor_type_test(fold_all(match.actor_types)))
+    if selector != EVERYWHERE:
+        found.append(_selected(selector))
     if match.topics:
         one_of("topics", match.topics, lambda r: r.topic, _topic_test(match.topics))
     if match.risk_tags:
         one_of("risk_tags", match.risk_tags, lambda r: _listed(r.risk_tags), _risk_test(fold_all(match.risk_tags)))
     if match.requires:
         one_of("requires", match.requires, lambda r: _listed(r.requires), _requires_test(fold_all(match.requires)))
+    if match.agent_risk_tiers:
+        tiers = match.agent_risk_tiers
+        one_of("agent_risk_tiers", tiers, lambda r: r.agent_risk_tier, _agent_tier_test(fold_all(tiers)))
+    if match.agent_data_classifications:
+        kinds = match.agent_data_classifications
+        one_of(
+            "agent_data_classifications",
+            kinds,
+            lambda r: _listed(r.agent_data_classifications),
+            _agent_data_test(fold_all(kinds)),
+        )
     found.extend(_label(name, value) for name, value in match.labels.items())
+    if match.mcp is not None:
+        found.append(_mcp(match.mcp, restricts=restricts))
+    if match.delegation is not None:
+        found.append(_delegation(match.delegation))
+    if match.predicate:
+        found.append(_predicate(match.predicate))
     if match.label_allowlist:
         found.append(_allowlist(match.label_allowlist))
     if match.label_threshold:
@@ -105,6 +129,55 @@ def _risk_test(wanted: frozenset[str]) -> Test:
 
 def _requires_test(wanted: frozenset[str]) -> Test:
     return lambda request: wanted <= request.requires
+
+
+def _agent_tier_test(wanted: frozenset[str]) -> Test:
+    return lambda request: request.agent_risk_tier in wanted
+
+
+def _agent_data_test(wanted: frozenset[str]) -> Test:
+    return lambda request: not wanted.isdisjoint(request.agent_data_classifications)
+
+
+def _selected(selector: Selector) -> Matcher:
+    wanted = "; ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(selector).items() if value)
+
+    def observe(request: PolicyRequest) -> str:
+        jobs, sessions = attachment.jobs_of(request), attachment.sessions_of(request)
+        workflow = attachment.workflow_of(request.labels)
+        return f"workflow {workflow[:200]}; job {', '.join(jobs)[:200]}; session {', '.join(sessions)[:200]}"
+
+    return Matcher("selector", wanted, lambda request: attachment.selects(selector, request), observe)
+
+
+def _mcp(match: McpMatch, *, restricts: bool) -> Matcher:
+    test = mcp.match_test(match, restricts=restricts)
+    return Matcher(
+        "mcp",
+        mcp.wanted_text(match),
+        lambda request: test(mcp.call_of(request.labels)),
+        lambda request: str(mcp.call_of(request.labels)),
+    )
+
+
+def _delegation(match: DelegationMatch) -> Matcher:
+    test = delegation.match_test(match)
+    plain = DelegationMatch()
+    said = msgspec.structs.asdict(match)
+    wanted = "; ".join(f"{name} {value}" for name, value in said.items() if value != getattr(plain, name))
+    return Matcher("delegation", wanted, lambda request: test(delegation.chain_of(request.labels)), _chain_text)
+
+
+def _predicate(text: str) -> Matcher:
+    test = delegation.predicate_test(text)
+    return Matcher("predicate", text, lambda request: test(delegation.chain_of(request.labels)), _chain_text)
+
+
+def _chain_text(request: PolicyRequest) -> str:
+    chain = delegation.chain_of(request.labels)
+    if not chain.delegated:
+        return "a direct call"
+    return f"depth {chain.depth}; issuers {', '.join(chain.issuers)[:200]}; scope {_listed(chain.scope)[:200]}"
 
 
 def _secrets(wanted: bool) -> Matcher:

@@ -45,26 +45,26 @@ class Reader:
         path: str,
         known: Collection[str],
         *,
-        later: Collection[str] = (),
+        refused: Mapping[str, str] | None = None,
         elsewhere: Mapping[str, str] | None = None,
     ) -> dict[str, Node]:
         """The fields of a mapping that are ours to read; null counts as empty.
 
-        Keys of `later` belong to the full language but not to this version: refused unless they say nothing.
-        `elsewhere` says of a key where it belongs. Any other key is refused, with the nearest known one.
+        `refused` says of a key why it cannot be used; it is let pass when it says nothing. `elsewhere` says of a key
+        where it belongs. Any other key is refused, with the nearest known one.
         """
         fields: dict[str, Node] = {}
         for name, key in self._keys(node, path).items():
             here = join(path, name)
             if name in known:
                 fields[name] = key.value
-            elif name in later:
+            elif refused and name in refused:
                 if not says_nothing(key.value):
-                    self.fault(key, here, f"not supported by this version: {here}")
+                    self.fault(key, here, f"{name} {refused[name]}")
             elif elsewhere and name in elsewhere:
                 self.fault(key, here, f'unknown key "{name}" here; it belongs to {elsewhere[name]}')
             else:
-                self.fault(key, here, f'unknown key "{name}"{_did_you_mean(name, [*known, *later])}')
+                self.fault(key, here, f'unknown key "{name}"{_did_you_mean(name, known)}')
         return fields
 
     def named(self, node: Node, path: str, read: Callable[[Node, str], T]) -> dict[str, T]:

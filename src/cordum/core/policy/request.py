@@ -4,6 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+PROMPT = "_content.prompt"
+AGENT_RISK_TIER = "_agent.risk_tier"
+AGENT_DATA_CLASSIFICATIONS = "_agent.data_classifications"
+
 _TRUE_WORDS = frozenset({"true", "1", "yes"})
 
 
@@ -24,12 +28,32 @@ class PolicyRequest(msgspec.Struct, frozen=True, eq=False, gc=False):
     actor_type: str
     labels: Mapping[str, str]
     effective_config: bytes
+    job_id: str = ""
+    content: bytes = b""
+    content_type: str = ""
+    content_size: int = 0
+    """Bytes. What the caller says the content has; `content` may be less of it, or missing."""
 
     @property
     def secrets_present(self) -> bool:
-        """The label decides when it is there and not empty, else the risk tag `secrets`."""
-        said = self.labels.get("secrets_present", "")
-        return said.strip().lower() in _TRUE_WORDS if said else "secrets" in self.risk_tags
+        """The label decides when it is there and not blank, else the risk tag `secrets`."""
+        said = self.labels.get("secrets_present", "").strip()
+        return said.lower() in _TRUE_WORDS if said else "secrets" in self.risk_tags
+
+    @property
+    def agent_risk_tier(self) -> str:
+        """That of the agent the job is from, as the gateway found it in its register; folded."""
+        return fold(self.labels.get(AGENT_RISK_TIER, ""))
+
+    @property
+    def agent_data_classifications(self) -> frozenset[str]:
+        """What kinds of data the agent may hold, as the gateway found it; folded."""
+        return fold_all(self.labels.get(AGENT_DATA_CLASSIFICATIONS, "").split(","))
+
+    @property
+    def prompt(self) -> str:
+        """The prompt the gateway found in what was submitted."""
+        return self.labels.get(PROMPT, "")
 
 
 NOTHING: frozenset[str] = frozenset()
@@ -47,6 +71,10 @@ def policy_request(
     actor_type: str = "",
     labels: Mapping[str, str] | None = None,
     effective_config: bytes = b"",
+    job_id: str = "",
+    content: bytes = b"",
+    content_type: str = "",
+    content_size: int = 0,
 ) -> PolicyRequest:
     """Folds what is compared without case; an empty `tenant` becomes the policy's default tenant when evaluated."""
     return PolicyRequest(
@@ -60,6 +88,10 @@ def policy_request(
         fold(actor_type),
         labels or {},
         effective_config,
+        job_id,
+        content,
+        fold(content_type),
+        max(content_size, len(content)),
     )
 
 

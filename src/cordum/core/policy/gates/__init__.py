@@ -5,10 +5,17 @@ policy should ever have to mention (a path out of its directory, a cloud's metad
 ask for a human before something is destroyed. They only ever tighten; a request without a descriptor passes them all.
 """
 
-from cordum.core.policy.gates.descriptor import ActionDescriptor, ActionKind, BadActionError, read_action
+from cordum.core.policy.gates.descriptor import (
+    ACTION_LABEL,
+    ActionDescriptor,
+    ActionKind,
+    BadActionError,
+    read_action,
+)
 from cordum.core.policy.gates.gate import Facts, Objection, check, host_to_resolve
 
 __all__ = [
+    "ACTION_LABEL",
     "ActionDescriptor",
     "ActionKind",
     "BadActionError",

@@ -7,6 +7,8 @@ import msgspec
 
 from cordum.core.errors import CordumError
 
+ACTION_LABEL: Final = "_action.descriptor_json"
+"""The label in which a request carries its action, as JSON."""
 MAX_DESCRIPTOR: Final = 64 * 1024
 """Bytes of JSON."""
 

@@ -4,20 +4,9 @@ import ipaddress
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from cordum.core.addresses import METADATA_NAMES, IpAddress, is_public
+
 _SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
-_METADATA: Final = frozenset(
-    {
-        "instance-data",
-        "metadata",
-        "metadata.azure.com",
-        "metadata.azure.internal",
-        "metadata.goog",
-        "metadata.google.internal",
-        "metadata.oraclecloud.com",
-        "metadata.platformequinix.com",
-        "metadata.tencentyun.com",
-    }
-)
 _CARRY_OFF: Final = (
     "0x0.st",
     "beeceptor.com",
@@ -51,9 +40,6 @@ _CARRY_OFF: Final = (
     "webhook.site",
 )
 _LOCAL_ENDINGS: Final = (".localhost", ".local", ".internal", ".localdomain", ".lan", ".intranet", ".home.arpa")
-_CARRIER_NAT: Final = ipaddress.IPv4Network("100.64.0.0/10")
-_EMBEDDED: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def fault(url: str) -> str:
@@ -68,7 +54,7 @@ def fault(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         return "the URL carries credentials"
     host = _host(parts)
-    if host in _METADATA:
+    if host in METADATA_NAMES:
         return "the URL is a metadata service"
     address = _address(host)
     if address is not None:
@@ -92,18 +78,9 @@ def host_name(url: str) -> str:
 def is_private(text: str) -> bool:
     """Whether an address is not one of the open internet; what is no address counts as private."""
     try:
-        address: Address = ipaddress.ip_address(text.partition("%")[0])
+        return not is_public(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:
         return True
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and any(address in network for network in _EMBEDDED):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_private(str(inner))
-    elif address in _CARRIER_NAT:
-        return True
-    return not address.is_global or address.is_multicast or address.is_reserved
 
 
 def _split(url: str) -> SplitResult | None:
@@ -123,7 +100,7 @@ def _host(parts: SplitResult) -> str:
         return host
 
 
-def _address(host: str) -> Address | None:
+def _address(host: str) -> IpAddress | None:
     """An address however it is spelt: resolvers take `127.1`, `0x7f000001`, `2130706433` and `0177.0.0.1` too."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
