@@ -108,6 +108,7 @@ def _gauges(name: str, text: str, services: tuple[str, ...], *labels: str) -> Fa
 DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 DECISION_BUCKETS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1)
 LOCK_WAIT_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+APPROVAL_BUCKETS: Final = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 72 * 3600.0, 168 * 3600.0)
 BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
 
@@ -177,6 +178,44 @@ VALIDATION_REJECTIONS = _counter(
     "cordum_validation_rejections_total", "Messages refused because their content is not valid", (SCHEDULER,)
 )
 
+INPUT_FAIL_OPEN = _counters(
+    "cordum_scheduler_input_fail_open_total",
+    "Jobs that ran without a decision, because POLICY_CHECK_FAIL_MODE is open",
+    (SCHEDULER,),
+    "topic",
+)
+OUTPUT_CHECKED = _counters(
+    "cordum_output_policy_checked_total", "Results the output policy has looked at", (SCHEDULER,), "topic"
+)
+OUTPUT_QUARANTINED = _counters(
+    "cordum_output_policy_quarantined_total", "Results put into quarantine", (SCHEDULER,), "topic"
+)
+OUTPUT_SKIPPED = _counters(
+    "cordum_output_policy_skipped_total",
+    "Results released unchecked, because OUTPUT_POLICY_FAIL_MODE is open",
+    (SCHEDULER,),
+    "topic",
+)
+OUTPUT_TIMEOUTS = _counters(
+    "cordum_output_policy_async_timeout_total", "Checks of results that ran out of time", (SCHEDULER,), "topic"
+)
+OUTPUT_EVALUATIONS = _counters(
+    "cordum_output_evaluations_total", "Answers of the output policy, by topic", (SCHEDULER,), "topic"
+)
+OUTPUT_DENIALS = _counters(
+    "cordum_output_denials_total", "Results denied or put into quarantine", (SCHEDULER,), "topic"
+)
+OUTPUT_REDACTIONS = _counters(
+    "cordum_output_redactions_total", "Results released without what was found in them", (SCHEDULER,), "topic"
+)
+OUTPUT_CHECK_LATENCY = _histograms(
+    "cordum_output_check_latency_seconds",
+    "How long a result was held for its check: sync without a redaction, sync_redact with one",
+    (SCHEDULER,),
+    "topic",
+    "phase",
+)
+
 # Gateway (guide section 4)
 
 HTTP_REQUESTS = _counters(
@@ -188,8 +227,25 @@ HTTP_REQUEST_DURATION = _histograms(
 DLQ_ENTRIES = _gauge("cordum_dlq_entries", "Dead letters that wait for somebody", (GATEWAY,))
 DLQ_DEPTH = _gauge("cordum_dlq_depth", "The same as cordum_dlq_entries, under the runbook's name", (GATEWAY,))
 APPROVAL_DECISIONS = _counters(
-    "cordum_approval_decisions_total", "Approvals resolved, by decision", (GATEWAY,), "decision"
+    "cordum_approval_decisions_total", "Approvals resolved, by decision", (GATEWAY, SCHEDULER), "decision"
 )
+APPROVAL_LATENCY = _histogram(
+    "cordum_approval_latency_seconds",
+    "Time from the request for approval to the decision",
+    (GATEWAY,),
+    buckets=APPROVAL_BUCKETS,
+)
+APPROVAL_QUEUE_DEPTH = _gauges("cordum_approval_queue_depth", "Jobs that wait for approval", (SCHEDULER,), "risk_tier")
+APPROVAL_EXPIRED = _counter("cordum_approval_expired_total", "Requests for approval that lapsed", (SCHEDULER,))
+APPROVAL_ESCALATED = _counter(
+    "cordum_approval_escalated_total", "Requests for approval that were escalated", (SCHEDULER,)
+)
+
+AUDIT_FAILURES = _counter(
+    "cordum_audit_failures_total", "Audit events that could not be written at once", (GATEWAY, SCHEDULER)
+)
+AUDIT_WAITING = _gauge("cordum_audit_waiting", "Audit events that wait to be written", (GATEWAY, SCHEDULER))
+AUDIT_LOST = _counter("cordum_audit_lost_total", "Audit events that only the process log knows", (GATEWAY, SCHEDULER))
 
 # Safety kernel
 
@@ -205,10 +261,39 @@ POLICY_SNAPSHOT_INFO = _gauges(
     "cordum_policy_snapshot_info", "1 for the policy snapshot in force", (KERNEL,), "snapshot"
 )
 POLICY_LOAD_FAILURES = _counters(
-    "cordum_policy_load_failures_total", "Policies that were found and not used", (KERNEL,), "reason"
+    "cordum_policy_load_failures_total",
+    "Policies that were found and not used, by the bundle to blame (`base`: the file or URL)",
+    (KERNEL,),
+    "bundle",
+    "reason",
+)
+POLICY_AGE = _gauge(
+    "cordum_policy_age_seconds",
+    "How long ago the policy in force was last seen to be the one that is stored",
+    (KERNEL,),
 )
 POLICY_STALE = _gauge(
-    "cordum_policy_stale", "1 while the policy in force is not the one on disk, which cannot be used", (KERNEL,)
+    "cordum_policy_stale", "1 while the policy in force is not the one that is stored, which cannot be used", (KERNEL,)
+)
+
+SHADOW_EVALS = _counters(
+    "cordum_shadow_eval_total", "Jobs that a shadow policy was compared on", (KERNEL,), "decision", "diff"
+)
+SHADOW_DROPPED = _counters(
+    "cordum_shadow_eval_dropped_total", "Comparisons with a shadow policy that were given up", (KERNEL,), "reason"
+)
+SHADOW_QUEUE = _gauge("cordum_shadow_eval_queue_depth", "Jobs that wait to be compared", (KERNEL,))
+SHADOW_DURATION = _histogram(
+    "cordum_shadow_eval_duration_seconds", "How long one comparison takes", (KERNEL,), buckets=DECISION_BUCKETS
+)
+VELOCITY_UNAVAILABLE = _counter(
+    "cordum_velocity_unavailable_total", "Velocity rules for which nobody could count a request", (KERNEL,)
+)
+UNKNOWN_SCANNER = _counter(
+    "cordum_safety_unknown_scanner_total", "Scanners that refused policies name and nobody knows", (KERNEL,)
+)
+REGEX_REJECTED = _counter(
+    "cordum_safety_regex_rejected_total", "Patterns that cannot be used, for which a policy was refused", (KERNEL,)
 )
 
 # Every process
@@ -234,14 +319,18 @@ BUILD_INFO = _gauges("cordum_build_info", "1, with the version that runs", EVERY
 BUILD_INFO.labels(__version__, "").set(1)
 for _state in sorted(WITH_WORKER | {JobState.PENDING, JobState.SCHEDULED}):
     STALE_JOBS.labels(_state.label)
-for _word in ("approve", "reject"):
+APPROVAL_QUEUE_DEPTH.labels("all")
+for _word in ("approved", "denied", "expired", "repaired"):
     APPROVAL_DECISIONS.labels(_word)
 
 
 def announce_topics(topics: Iterable[str]) -> None:
     """Lets the series of these topics exist, at 0, before the first job (S69)."""
     for topic in topics:
-        for family in (JOBS_RECEIVED, JOBS_DISPATCHED, SAFETY_DENIED, SAFETY_UNAVAILABLE, ORPHAN_REPLAYED):
+        for family in (
+            *(JOBS_RECEIVED, JOBS_DISPATCHED, SAFETY_DENIED, SAFETY_UNAVAILABLE, ORPHAN_REPLAYED, INPUT_FAIL_OPEN),
+            *(OUTPUT_CHECKED, OUTPUT_QUARANTINED, OUTPUT_DENIALS, OUTPUT_REDACTIONS, OUTPUT_SKIPPED),
+        ):
             family.labels(topic)
         for state in TERMINAL:
             JOBS_COMPLETED.labels(topic, state.label)

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from cordum.core.access.keys import BadKeysError, key_texts
+from cordum.core.signing.errors import BadKeyError
+from cordum.core.signing.keys import read_private_key
+from cordum.core.signing.strictness import Strictness
 from cordum.runtime.certificates import TlsError, check_ca, check_chain, load_pair
 from cordum.runtime.redact import mask_urls
 from cordum.runtime.secret_strength import API_KEY_LENGTH, PASSWORD_LENGTH, weakness
@@ -19,6 +22,7 @@ from cordum.runtime.settings.gateway import GatewaySettings
 from cordum.runtime.settings.grpc import GrpcServerSettings
 from cordum.runtime.settings.kernel import KernelClientSettings, SafetyKernelSettings
 from cordum.runtime.settings.nats import NatsSettings
+from cordum.runtime.settings.policy_signing import PolicySigningSettings
 from cordum.runtime.settings.protections import GatewayProtections, Protections, Rigour, SchedulerProtections
 from cordum.runtime.settings.redis import RedisSettings
 from cordum.runtime.settings.scheduler import SchedulerSettings
@@ -67,6 +71,8 @@ def _violations(settings: Settings, given: frozenset[str]) -> Iterator[str]:
         yield from _kernel_client(settings)
     if isinstance(settings, GatewaySettings):
         yield from _gateway(settings)
+    if isinstance(settings, PolicySigningSettings):
+        yield from _policy_signing(settings)
     if isinstance(settings, SafetyKernelSettings):
         yield from _kernel(settings)
     if isinstance(settings, SchedulerSettings):
@@ -273,15 +279,68 @@ def _kernel(settings: SafetyKernelSettings) -> Iterator[str]:
     yield from _ca("SAFETY_KERNEL_TLS_CLIENT_CA", settings.tls_client_ca)
     if settings.tls_client_ca and not settings.tls_cert:
         yield "SAFETY_KERNEL_TLS_CLIENT_CA: set without SAFETY_KERNEL_TLS_CERT; without TLS nobody shows a certificate"
-    if settings.demands_signature and not settings.policy_public_key:
-        why = "production needs it" if settings.production else "SAFETY_POLICY_SIGNATURE_REQUIRED asks for it"
+    if settings.trusted_callers and not settings.tls_client_ca:
+        yield "SAFETY_KERNEL_TRUSTED_CALLERS: set without SAFETY_KERNEL_TLS_CLIENT_CA; nobody shows a certificate"
+    yield from _policy_source(settings)
+    yield from _policy_signature(settings)
+
+
+def _policy_source(settings: SafetyKernelSettings) -> Iterator[str]:
+    if not settings.policy_url:
+        return
+    shown = f"SAFETY_POLICY_URL={mask_urls(settings.policy_url)}"
+    if settings.production and not settings.policy_url.startswith("https://"):
+        yield f"{shown}: not https://, which production needs"
+    yield from _ca("SAFETY_POLICY_URL_CA", settings.policy_url_ca)
+    if settings.demands_signature and not settings.policy_signature and not settings.policy_signature_path:
+        yield f"{shown}: set without SAFETY_POLICY_SIGNATURE or SAFETY_POLICY_SIGNATURE_PATH, and it must be signed"
+
+
+def _policy_signature(settings: SafetyKernelSettings) -> Iterator[str]:
+    has_key = settings.policy_public_key or settings.policy_public_keys
+    if settings.demands_signature and not has_key:
+        if settings.production:
+            why = "production needs it"
+        elif settings.policy_signature_required:
+            why = "SAFETY_POLICY_SIGNATURE_REQUIRED asks for it"
+        else:
+            why = "CORDUM_POLICY_STRICT asks for it"
         yield f"SAFETY_POLICY_PUBLIC_KEY: policy signature required but no key to verify it with is set; {why}"
+    if settings.policy_strict is Strictness.OFF and settings.demands_signature:
+        why = "production" if settings.production else "SAFETY_POLICY_SIGNATURE_REQUIRED"
+        yield f"CORDUM_POLICY_STRICT=off: {why} wants signatures enforced; unset one of the two"
 
 
 def _scheduler(settings: SchedulerSettings, given: frozenset[str]) -> Iterator[str]:
     yield from _metrics("SCHEDULER", settings)
     if settings.production and "timeout_config_path" in given and (fault := _unreadable(settings.timeout_config_path)):
         yield f"TIMEOUT_CONFIG_PATH={settings.timeout_config_path}: {fault}"
+
+
+def _read_text(path: str) -> str:
+    """A file's text; "" for none, and for one that `_files` has complained about."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _policy_signing(settings: PolicySigningSettings) -> Iterator[str]:
+    for name, text in (
+        ("CORDUM_POLICY_SIGNING_KEY", _text(settings.policy_signing_key)),
+        ("CORDUM_POLICY_SIGNING_KEY_PATH", _read_text(settings.policy_signing_key_path)),
+    ):
+        try:
+            if text:
+                read_private_key(text)
+        except BadKeyError as error:
+            yield f"{name}: {error.message}"
+    if settings.production and settings.policy_dev_signing_seed is not None:
+        yield (
+            "CORDUM_POLICY_DEV_SIGNING_SEED: whoever knows the text can sign; "
+            "production needs CORDUM_POLICY_SIGNING_KEY"
+        )
 
 
 def _not_built(settings: Protections) -> Iterator[str]:
@@ -298,8 +357,6 @@ def _not_built(settings: Protections) -> Iterator[str]:
             yield "WORKER_ATTESTATION=enforce: not available in this version, which has no worker credentials; use off"
         if settings.sdk_handshake is Rigour.ENFORCE:
             yield "CORDUM_SDK_HANDSHAKE=enforce: not available in this version, which answers no handshakes; use off"
-        if settings.output_policy_enabled:
-            yield "OUTPUT_POLICY_ENABLED=true: not available in this version, outputs are not scanned; unset it"
 
 
 def notices(settings: CommonSettings) -> list[str]:
@@ -307,6 +364,8 @@ def notices(settings: CommonSettings) -> list[str]:
     found = []
     if isinstance(settings, GrpcServerSettings) and settings.grpc_reflection and not settings.serves_reflection:
         found.append("CORDUM_GRPC_REFLECTION is ignored in production; CORDUM_GRPC_REFLECTION_FORCE=1 would allow it")
+    if isinstance(settings, SafetyKernelSettings) and settings.production and not settings.tls_client_ca:
+        found.append("SAFETY_KERNEL_TLS_CLIENT_CA is not set: whoever reaches the kernel is believed like a service")
     if isinstance(settings, GatewaySettings) and settings.dashboard_embed_api_key:
         found.append("CORDUM_DASHBOARD_EMBED_API_KEY hands the API key to every browser; never do that in production")
     if isinstance(settings, GatewaySettings | SchedulerSettings) and settings.metrics_addr.is_loopback:

@@ -19,7 +19,8 @@ def variable(
     """Declares one setting.
 
     Args:
-        names: the variable; further ones are other names of the same, the first that is not empty counts.
+        names: the variable; further ones are other names of the same, the first that is not empty counts. A name that
+            ends in `<ID>` stands for as many variables as are set; its value is a dictionary of their texts by id.
         default: its value when none is set.
         text: one line of help.
         least: smallest number allowed.
@@ -36,6 +37,9 @@ def variable(
     )
 
 
+_ID = "<ID>"
+
+
 class Variable(msgspec.Struct, frozen=True):
     """One declared setting, as loading and the reference page see it."""
 
@@ -46,6 +50,20 @@ class Variable(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return self.names[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the name stands for many variables, one per id."""
+        return self.name.endswith(_ID)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of those begin with."""
+        return self.name.removesuffix(_ID)
+
+    def covers(self, name: str) -> bool:
+        """Whether a variable is one of them."""
+        return name.startswith(self.prefix) and name != self.prefix
 
     @property
     def secret(self) -> bool:

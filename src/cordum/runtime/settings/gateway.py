@@ -10,6 +10,8 @@ from cordum.runtime.settings.declare import variable
 from cordum.runtime.settings.grpc import GrpcServerSettings
 from cordum.runtime.settings.kernel import KernelClientSettings
 from cordum.runtime.settings.nats import NatsSettings
+from cordum.runtime.settings.output import InputFailSettings
+from cordum.runtime.settings.policy_signing import PolicySigningSettings
 from cordum.runtime.settings.protections import GatewayProtections
 from cordum.runtime.settings.redis import RedisSettings
 from cordum.runtime.settings.values import Address, Count, FilePath, Flag, ListenAddress, Seconds, Secret
@@ -39,7 +41,15 @@ def _networks(value: object) -> object:
         raise ValueError('not a list of addresses or networks; write for example "10.0.0.0/8, 192.0.2.7"') from None
 
 
-class GatewaySettings(NatsSettings, RedisSettings, KernelClientSettings, GrpcServerSettings, GatewayProtections):
+class GatewaySettings(
+    NatsSettings,
+    RedisSettings,
+    KernelClientSettings,
+    GrpcServerSettings,
+    InputFailSettings,
+    PolicySigningSettings,
+    GatewayProtections,
+):
     """The API gateway (spec-gateway section 1)."""
 
     service = "cordum-api-gateway"
@@ -89,6 +99,16 @@ class GatewaySettings(NatsSettings, RedisSettings, KernelClientSettings, GrpcSer
         least=1,
         most=64 * _MEBIBYTE,
         text="Largest body of a job",
+    )
+    accept_undecided: Flag = variable(
+        "GATEWAY_ACCEPT_UNDECIDED",
+        default=True,
+        text="Take jobs in while the safety kernel gives no answer; they wait for its decision. false: 503",
+    )
+    policy_evaluate_redact: Flag = variable(
+        "CORDUM_POLICY_EVALUATE_REDACT",
+        default=False,
+        text="Answers about policy hide which rule decided and why",
     )
     api_key: Secret | None = variable("CORDUM_API_KEY", default=None, text="One API key, role admin, tenant TENANT_ID")
     api_keys: Secret | None = variable(

@@ -43,9 +43,13 @@ def load(cls: type[S], env: Mapping[str, str] | None = None) -> S:
         SettingsError: with one line per fault, naming the variable, what is wrong and what is allowed.
     """
     given = {name: text.strip() for name, text in (os.environ if env is None else env).items() if text.strip()}
-    values: dict[str, str] = {}
+    values: dict[str, str | dict[str, str]] = {}
     sources: dict[str, Variable] = {}
     for declared in variables(cls):
+        if declared.is_open:
+            if found := {name.removeprefix(declared.prefix): given[name] for name in given if declared.covers(name)}:
+                values[declared.field] = found
+            continue
         for name in declared.names:
             if name in given:
                 values[declared.field] = given[name]
@@ -60,7 +64,7 @@ def load(cls: type[S], env: Mapping[str, str] | None = None) -> S:
             field = str(detail["loc"][0])
             name = next(name for name in sources[field].names if name in given)
             bad_names += sources[field].names
-            faults.append(_fault(name, values.pop(field, ""), sources[field], detail))
+            faults.append(_fault(name, str(values.pop(field, "")), sources[field], detail))
         # What the other settings say together is wanted in the same run; the bad ones stand at their defaults for it.
         settings = cls(**values)  # type: ignore[arg-type]
     settings = production.harden(settings, frozenset(values))

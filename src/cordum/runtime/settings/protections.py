@@ -55,6 +55,3 @@ class SchedulerProtections(Protections):
     sdk_handshake: Strictness = variable(
         "CORDUM_SDK_HANDSHAKE", default=Rigour.OFF, text="Whether workers need a session; enforce is refused for now"
     )
-    output_policy_enabled: Flag = variable(
-        "OUTPUT_POLICY_ENABLED", default=False, text="Scan what workers answer; true is refused for now"
-    )

@@ -57,6 +57,13 @@ class RedisSettings(CommonSettings):
         shown="168h",
         text="How long a job's record is kept after its last change",
     )
+    approval_ttl: Seconds = variable(
+        "CORDUM_APPROVAL_TTL",
+        default=72 * 3600.0,
+        least=0,
+        shown="72h",
+        text="How long a job waits for approval when its rule does not say; 0 = as long as its record is kept",
+    )
     redis_data_ttl: Seconds = variable(
         "REDIS_DATA_TTL",
         "REDIS_DATA_TTL_SECONDS",
@@ -78,3 +85,38 @@ class RedisSettings(CommonSettings):
     dlq_max_size: Count = variable(
         "SCHEDULER_DLQ_MAX_SIZE", default=10_000, least=1, most=1_000_000, text="Most dead letters; the oldest go first"
     )
+    decision_log_ttl: Seconds = variable(
+        "CORDUM_DECISION_LOG_TTL_SECONDS",
+        "CORDUM_DECISION_LOG_TTL",
+        default=720 * 3600.0,
+        least=60,
+        shown="720h",
+        text="How long the decision log keeps a decision",
+    )
+    audit_retention_hours: Count = variable(
+        "CORDUM_AUDIT_RETENTION_HOURS", default=168, least=1, most=876_000, text="Hours an audit event is kept"
+    )
+    audit_max_entries: Count = variable(
+        "CORDUM_AUDIT_MAX_ENTRIES",
+        default=1_000_000,
+        least=1_000,
+        most=100_000_000,
+        text="Most audit events of one tenant, about; the oldest go first",
+    )
+    audit_hmac_key: Secret | None = variable(
+        "CORDUM_AUDIT_HMAC_KEY", default=None, text="Signs audit events, so that nobody without it can write a history"
+    )
+    audit_hmac_previous_key: Secret | None = variable(
+        "CORDUM_AUDIT_HMAC_PREVIOUS_KEY", default=None, text="The key before that one, for checking older events"
+    )
+    audit_spool_path: str = variable(
+        "CORDUM_AUDIT_SPOOL_PATH",
+        default="",
+        text="File for audit events Redis cannot take now, one per process; none: they wait in memory",
+    )
+
+    @property
+    def audit_keys(self) -> tuple[bytes, ...]:
+        """The keys of the audit chain, the one in use first."""
+        keys = (self.audit_hmac_key, self.audit_hmac_previous_key)
+        return tuple(key.get_secret_value().encode() for key in keys if key is not None)

@@ -3,12 +3,15 @@
 from cordum.runtime.settings.declare import variable
 from cordum.runtime.settings.kernel import KernelClientSettings
 from cordum.runtime.settings.nats import NatsSettings
+from cordum.runtime.settings.output import InputFailSettings, OutputPolicySettings
 from cordum.runtime.settings.protections import SchedulerProtections
 from cordum.runtime.settings.redis import RedisSettings
 from cordum.runtime.settings.values import Address, Flag, ListenAddress, Seconds
 
 
-class SchedulerSettings(NatsSettings, RedisSettings, KernelClientSettings, SchedulerProtections):
+class SchedulerSettings(
+    NatsSettings, RedisSettings, KernelClientSettings, InputFailSettings, OutputPolicySettings, SchedulerProtections
+):
     """The scheduler (spec-scheduler sections 1, 7, 11 and 12)."""
 
     service = "cordum-scheduler"

@@ -1,0 +1,53 @@
+"""Settings of whoever signs policy bundles."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from cordum.core.signing.strictness import Strictness, parse_strictness
+from cordum.runtime.settings.common import CommonSettings
+from cordum.runtime.settings.declare import variable
+from cordum.runtime.settings.values import FilePath, Flag, Secret
+
+
+def _strictness(value: object) -> object:
+    return parse_strictness(value) if isinstance(value, str) and not isinstance(value, Strictness) else value
+
+
+class PolicySigningSettings(CommonSettings):
+    """How the gateway signs what it puts in force (spec-safety section 6)."""
+
+    policy_signing_key: Secret | None = variable(
+        "CORDUM_POLICY_SIGNING_KEY",
+        default=None,
+        text="Private key that signs published policy bundles: ECDSA P-256 or Ed25519, PEM, base64 or hex",
+    )
+    policy_signing_key_path: FilePath = variable(
+        "CORDUM_POLICY_SIGNING_KEY_PATH", default="", text="File with CORDUM_POLICY_SIGNING_KEY"
+    )
+    policy_signing_key_id: str = variable(
+        "CORDUM_POLICY_SIGNING_KEY_ID",
+        default="",
+        text="Its id, under which kernels know the public key (CORDUM_POLICY_PUBLIC_KEY_<ID>)",
+    )
+    policy_dev_signing_seed: Secret | None = variable(
+        "CORDUM_POLICY_DEV_SIGNING_SEED",
+        default=None,
+        text="Text an Ed25519 signing key is made of, for development; refused in production",
+    )
+    policy_strict: Annotated[Strictness, BeforeValidator(_strictness)] = variable(
+        "CORDUM_POLICY_STRICT",
+        default=Strictness.WARN,
+        text="Signatures of policy bundles: off, warn (what is signed must hold) or enforce (all must be signed)",
+    )
+    policy_signature_required: Flag = variable(
+        "SAFETY_POLICY_SIGNATURE_REQUIRED",
+        default=False,
+        shown="false; in production always",
+        text="Refuse an unsigned policy",
+    )
+
+    @property
+    def demands_signing(self) -> bool:
+        """Whether nothing unsigned may be stored, because no kernel would load it."""
+        return self.production or self.policy_signature_required or self.policy_strict is Strictness.ENFORCE
