@@ -19,21 +19,26 @@ from cordum.store.instances import Instance
 from cordum.store.jobs import JobDetail, NewJob
 from cordum.store.leases import Lease
 from cordum.store.options import StoreOptions
+from cordum.store.outputs import HeldOutput, Output
 from cordum.store.pages import Page
 from cordum.store.store import Store
 from cordum.store.transitions import Applied, Refused
+from cordum.store.votes import Cast, Voted
 
 __all__ = (
     "Applied",
     "BadDocumentError",
+    "Cast",
     "ConfigDoc",
     "DeadLetter",
+    "HeldOutput",
     "Instance",
     "JobDetail",
     "JobExistsError",
     "Lease",
     "LeaseLostError",
     "NewJob",
+    "Output",
     "Page",
     "Refused",
     "Store",
@@ -43,4 +48,5 @@ __all__ = (
     "StoreReplyError",
     "StoreSettingsError",
     "StoreUnavailableError",
+    "Voted",
 )

@@ -21,8 +21,9 @@ _SCRIPT_ROUNDS: Final = 3
 
 _READS: Final = frozenset(
     (
-        *("GET", "HGETALL", "HMGET", "PING", "ZCARD", "SCARD", "SMEMBERS", "LRANGE"),
+        *("GET", "GETRANGE", "STRLEN", "EXISTS", "HGETALL", "HMGET", "PING", "ZCARD", "SCARD", "SMEMBERS", "LRANGE"),
         *("ZRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE"),
+        *("XRANGE", "XREVRANGE", "XLEN"),
     )
 )
 """What is sent again when its answer was lost. No write is: repeated late, even a ZREM could undo what another client

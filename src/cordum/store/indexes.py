@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from cordum.core.ids import JobId, Micros, TenantId, TraceId
+from cordum.core.jobs.approvals import RESOLVED
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import TERMINAL, JobState
@@ -99,8 +100,28 @@ def moved(job_id: JobId, change: Change, step: Step, *, meta_ttl: int, data_ttl:
             commands.append(("EXPIRE", written, data_ttl))
     if step.stamp - step.created_at > ttl * (1_000_000 // 4):
         commands += _kept_alive(job_id, step.trace_id, ttl)
+    if to is JobState.APPROVAL_REQUIRED:
+        # A person may take days, and must find the input the job was parked with.
+        commands.append(("EXPIRE", keys.context(job_id), ttl))
+    if "approval_status" in change.fields:
+        commands += _approval_moved(job_id, change, step, ttl)
     if change.trail:
         commands.append(("RPUSH", keys.job_events(job_id), *events(change.trail, step.stamp)))
+    return commands
+
+
+def _approval_moved(job_id: JobId, change: Change, step: Step, ttl: int) -> list[Command]:
+    """The entries of an approval that was resolved: it is found again, and so is what is still to be published."""
+    commands: list[Command] = []
+    if change.fields["approval_status"] in RESOLVED:
+        resolved = keys.approvals_resolved(step.tenant)
+        commands += [
+            ("ZADD", resolved, step.stamp, job_id),
+            ("ZREMRANGEBYSCORE", resolved, "-inf", step.stamp - ttl * 1_000_000),
+            ("EXPIRE", resolved, ttl),
+        ]
+    if change.fields.get("approval_publish_status") == "pending":
+        commands.append(("ZADD", keys.APPROVALS_UNPUBLISHED, step.stamp, job_id))
     return commands
 
 

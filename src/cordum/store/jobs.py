@@ -10,12 +10,14 @@ from typing import Final
 import msgspec
 
 from cordum.core.ids import JobId, Micros, TenantId, TraceId
+from cordum.core.jobs.approvals import Ballot
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord, record_from_hash
 from cordum.core.jobs.states import TERMINAL, JobState
 from cordum.runtime.clock import Clock
 from cordum.store import indexes, keys, scripts, transitions
 from cordum.store.batch import Batcher
+from cordum.store.decision_log import DECISIONS_KEPT, DecisionLog, LoggedDecision
 from cordum.store.errors import JobExistsError
 from cordum.store.job_cache import RecordCache
 from cordum.store.job_lists import JobLists, JobQuery, pairs
@@ -24,8 +26,8 @@ from cordum.store.moves import Moves
 from cordum.store.options import StoreOptions
 from cordum.store.pages import Page
 from cordum.store.transitions import Applied, Refused
+from cordum.store.votes import Voted
 
-DECISIONS_KEPT: Final = 200
 NO_TENANT: Final = TenantId("")
 NO_TRACE: Final = TraceId("")
 _HOUSEKEEPING: Final = 64
@@ -41,11 +43,13 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
         record: must carry id, state, tenant, created_at and updated_at.
         request: the JobRequest as protojson.
         context: the input the worker will read; b"" = none of ours.
+        decision: what policy said about it, for the decision log.
     """
 
     record: JobRecord
     request: bytes
     context: bytes = b""
+    decision: LoggedDecision | None = None
 
 
 class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +63,9 @@ class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
 class Jobs:
     """All jobs of all tenants. Every method raises StoreUnavailableError when Redis does not answer in time."""
 
-    def __init__(self, batcher: Batcher, options: StoreOptions, clock: Clock) -> None:
+    def __init__(self, batcher: Batcher, options: StoreOptions, clock: Clock, decision_log: DecisionLog) -> None:
         self._batcher = batcher
+        self._decision_log = decision_log
         self._ttl = options.meta_ttl
         self._data_ttl = options.data_ttl
         self._idempotency_ttl = options.idempotency_ttl
@@ -92,8 +97,12 @@ class Jobs:
             ("SET", keys.job_request(record.id), job.request, "NX", "EX", ttl),
         ]
         if job.context:
-            commands.append(("SET", keys.context(record.id), job.context, "NX", "EX", self._data_ttl))
+            waits = record.state is JobState.APPROVAL_REQUIRED
+            kept = max(ttl, self._data_ttl) if waits else self._data_ttl
+            commands.append(("SET", keys.context(record.id), job.context, "NX", "EX", kept))
         commands += indexes.created(record, ttl)
+        if job.decision is not None:
+            commands += self._decision_log.commands(job.decision)
         commands += self._housekeeping(record.tenant, record.updated_at)
         written = (await self._batcher.submit(commands))[0]
         if written != 1:
@@ -174,6 +183,10 @@ class Jobs:
         """Makes a move if the record still allows it; of many who try, one wins. See Moves.apply."""
         return await self._moves.apply(job_id, change, now, known)
 
+    async def vote(self, job_id: JobId, ballot: Ballot, *, now: Micros) -> Voted | Refused:
+        """Casts one person's vote on a parked job, and makes the move if it was the last one needed. See Moves.vote."""
+        return await self._moves.vote(job_id, ballot, now)
+
     async def annotate(self, job_id: JobId, fields: Mapping[str, str], *, allowed_from: frozenset[JobState]) -> bool:
         """Writes fields of a job that stands in one of these states, without moving it. False: it does not."""
         return await self._moves.annotate(job_id, fields, allowed_from)
@@ -253,6 +266,11 @@ class Jobs:
     async def context(self, job_id: JobId) -> bytes | None:
         """The input of the job."""
         return _bytes((await self._batcher.submit([Payload(("GET", keys.context(job_id)))]))[0])
+
+    async def payload(self, ptr: str) -> bytes | None:
+        """What a pointer leads to; None when there is nothing, or it is none we follow."""
+        key = keys.payload_key(ptr)
+        return _bytes((await self._batcher.submit([Payload(("GET", key))]))[0]) if key else None
 
     async def events(self, job_id: JobId) -> list[str]:
         """What happened to the job, oldest first: JSON `{ts, state}`."""

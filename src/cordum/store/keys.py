@@ -13,7 +13,13 @@ JOB_RECENT: Final = "job:recent"
 JOB_DEADLINE: Final = "job:deadline"
 PARKED_POOLS: Final = "job:parked"
 DLQ_INDEX: Final = "dlq:index"
+APPROVALS_UNPUBLISHED: Final = "approval:unpublished"
+"""Jobs whose approval was resolved and whose outcome is not known to be published, at the time of the move."""
 WORKER_SNAPSHOT: Final = "sys:workers:snapshot"
+POLICY_SNAPSHOT_IDS: Final = "cordum:safety:snapshots"
+"""Ids of the policies the kernels had in force, a list, newest first."""
+POLICIES: Final = "cordum:policies"
+"""Copy of the policy bundles in force, for the backup of the guide."""
 
 RECONCILER_LOCK: Final = "cordum:reconciler:default"
 REPLAYER_LOCK: Final = "cordum:replayer:pending"
@@ -60,6 +66,16 @@ def job_tenant_active(tenant: TenantId) -> str:
     return f"job:tenant:active:{tenant}"
 
 
+def approvals_resolved(tenant: TenantId) -> str:
+    """A tenant's resolved approvals at the time of their resolution."""
+    return f"approval:index:resolved:{tenant}"
+
+
+def workflow_run(run_id: str) -> str:
+    """A workflow run, JSON."""
+    return f"wf:run:{run_id}"
+
+
 def job_idempotency(tenant: TenantId, key: str) -> str:
     return f"job:idempotency:{tenant}:{key}"
 
@@ -78,6 +94,35 @@ def velocity(rule_id: str, key: str) -> str:
     return f"cordum:velocity:{_one_part(rule_id)}:{_one_part(key)}"
 
 
+SHADOW_TENANTS: Final = "policy:shadow:tenants"
+"""The tenants that have shadow policies."""
+
+
+def shadow_results(tenant: TenantId, bundle_id: str) -> str:
+    """What a shadow policy was compared on."""
+    return f"policy:shadow:results:{tenant}:{bundle_id}"
+
+
+def output_stats(tenant: TenantId, hour: int) -> str:
+    """What the output policy did in one hour since the epoch."""
+    return f"policy:output:stats:{tenant}:{hour}"
+
+
+def audit_chain(tenant: TenantId) -> str:
+    """A tenant's audit events, a stream in which each carries the hash of the one before it."""
+    return f"audit:chain:{{{tenant}}}"
+
+
+def decision(tenant: TenantId, entry_id: str) -> str:
+    """One decision of the decision log. The braces keep all of a tenant's on one node of a cluster."""
+    return f"gov:dec:{{{tenant}}}:rec:{entry_id}"
+
+
+def decision_index(tenant: TenantId, kind: str, value: str = "") -> str:
+    """Decisions by time; those of one rule, agent, topic or verdict."""
+    return f"gov:dec:{{{tenant}}}:idx:{kind}:{value}" if value else f"gov:dec:{{{tenant}}}:idx:{kind}"
+
+
 def trace(trace_id: TraceId) -> str:
     return f"trace:{trace_id}"
 
@@ -88,6 +133,15 @@ def context(job_id: JobId) -> str:
 
 def result(job_id: JobId) -> str:
     return f"res:{job_id}"
+
+
+def held_output(job_id: JobId) -> str:
+    """The original of a redacted or quarantined result, a hash. Not a payload key, so no pointer is followed to it."""
+    return f"quarantine:{job_id}"
+
+
+def job_output_decision(job_id: JobId) -> str:
+    return f"job:{job_id}:output_decision"
 
 
 def dlq_entry(job_id: JobId) -> str:
@@ -135,3 +189,12 @@ def _one_part(text: str) -> str:
     if legible == text and text:
         return text
     return f"{legible}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+_OUTPUTS: Final = ("res:", "art:")
+
+
+def output_key(ptr: str) -> str:
+    """The key behind a pointer to a result, or "": a worker's answer is a result or an artifact, nothing else."""
+    key = payload_key(ptr)
+    return key if key.startswith(_OUTPUTS) else ""

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cordum.core.ids import JobId, Micros, TenantId
+from cordum.core.jobs.approvals import Ballot
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
-from cordum.store import indexes, keys, scripts, transitions
+from cordum.store import indexes, keys, scripts, transitions, votes
 from cordum.store.batch import Batcher
 from cordum.store.indexes import EVENTS_KEPT, Step
 from cordum.store.link import Command, Reply
 from cordum.store.options import StoreOptions
 from cordum.store.transitions import STANDING_FIELDS, Applied, Refused, Standing
+from cordum.store.votes import Cast, Voted
 
 _MEND_ROUNDS: Final = 5
 
@@ -58,6 +60,17 @@ class Moves:
             await self._tidy_events(job_id, change, replies)
         return outcome
 
+    async def vote(self, job_id: JobId, ballot: Ballot, now: Micros) -> Voted | Refused:
+        """Casts a vote in one step; the indexes follow in a second round trip, once it is known what it did."""
+        voted = votes.read_vote((await self._batcher.submit([votes.vote(job_id, ballot, now, self._meta_ttl)]))[0])
+        if isinstance(voted, Refused):
+            return voted
+        if voted.outcome is Cast.MADE:
+            await self._batcher.submit(self._entries(job_id, ballot.granted, _step(voted.move)))
+        else:
+            await self._touch(job_id, voted.move.previous, voted.move.tenant, str(voted.move.updated_at))
+        return voted
+
     def _entries(self, job_id: JobId, change: Change, step: Step) -> list[Command]:
         return indexes.moved(job_id, change, step, meta_ttl=self._meta_ttl, data_ttl=self._data_ttl)
 
@@ -88,17 +101,21 @@ class Moves:
         )
         match (await self._batcher.submit([call]))[0]:
             case [str(state), str(tenant), str(stamp)]:
-                # XX: should the job move meanwhile, its entry in the old index must not come back.
-                await self._batcher.submit(
-                    [
-                        ("ZADD", keys.STATE_INDEX[JobState(state)], "XX", "GT", stamp, job_id),
-                        ("ZADD", keys.job_tenant_index(TenantId(tenant)), "XX", "GT", stamp, job_id),
-                        ("ZADD", keys.JOB_RECENT, "XX", "GT", stamp, job_id),
-                    ]
-                )
+                await self._touch(job_id, JobState(state), TenantId(tenant), stamp)
                 return True
             case _:
                 return False
+
+    async def _touch(self, job_id: JobId, state: JobState, tenant: TenantId, stamp: str) -> None:
+        """Gives the entries of a job that stays where it is its new time."""
+        # XX: should the job move meanwhile, its entry in the old index must not come back.
+        await self._batcher.submit(
+            [
+                ("ZADD", keys.STATE_INDEX[state], "XX", "GT", stamp, job_id),
+                ("ZADD", keys.job_tenant_index(tenant), "XX", "GT", stamp, job_id),
+                ("ZADD", keys.JOB_RECENT, "XX", "GT", stamp, job_id),
+            ]
+        )
 
     async def mend(
         self, job_id: JobId, standing: Standing | None, *, tenant: TenantId, false_events: Sequence[str] = ()

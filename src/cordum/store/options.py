@@ -42,9 +42,14 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         operation_timeout: from asking to the answer.
         meta_ttl: job records and what belongs to them.
         data_ttl: contexts and results.
+        approval_ttl: open requests for approval, where their rule does not say; 0 = as long as the record.
         idempotency_ttl: claims of idempotency keys.
         dead_letter_ttl: entries of the dead letter queue.
         dead_letters_kept: most entries; the oldest give way.
+        audit_keys: what audit entries are signed with (the first) or were (the others); none = not signed.
+        audit_retention: audit entries.
+        audit_entries_kept: most entries of one tenant's chain, about.
+        decision_ttl: entries of the decision log.
     """
 
     url: str = "redis://localhost:6379"
@@ -60,9 +65,14 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     operation_timeout: float = OPERATION_TIMEOUT
     meta_ttl: int = 7 * DAY
     data_ttl: int = DAY
+    approval_ttl: float = 3 * DAY
     idempotency_ttl: int = 90 * DAY
     dead_letter_ttl: int = 30 * DAY
     dead_letters_kept: int = 10_000
+    audit_keys: tuple[bytes, ...] = ()
+    audit_retention: int = 7 * DAY
+    audit_entries_kept: int = 1_000_000
+    decision_ttl: int = 30 * DAY
 
     @classmethod
     def from_settings(cls, settings: RedisSettings) -> "StoreOptions":
@@ -89,7 +99,12 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
             operation_timeout=min(settings.redis_read_timeout, OPERATION_TIMEOUT),
             meta_ttl=int(settings.job_meta_ttl),
             data_ttl=int(settings.redis_data_ttl),
+            approval_ttl=settings.approval_ttl,
             idempotency_ttl=int(settings.idempotency_ttl),
             dead_letter_ttl=settings.dlq_entry_ttl_days * DAY,
             dead_letters_kept=settings.dlq_max_size,
+            audit_keys=settings.audit_keys,
+            audit_retention=int(settings.audit_retention_hours * 3600),
+            audit_entries_kept=settings.audit_max_entries,
+            decision_ttl=int(settings.decision_log_ttl),
         )

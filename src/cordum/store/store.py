@@ -3,15 +3,24 @@
 from cordum.runtime.clock import Clock, SystemClock
 from cordum.runtime.ids import Ids, RandomIds
 from cordum.runtime.settings.redis import RedisSettings
+from cordum.store.approvals import Approvals
+from cordum.store.audit import AuditLog
 from cordum.store.batch import Batcher
+from cordum.store.bypasses import Bypasses
 from cordum.store.configs import Configs
 from cordum.store.connection import ClientTLS, open_link
 from cordum.store.dead_letters import DeadLetters
+from cordum.store.decision_log import DecisionLog
 from cordum.store.instances import Instances
 from cordum.store.jobs import Jobs
 from cordum.store.leases import Leases
 from cordum.store.options import StoreOptions
+from cordum.store.output_stats import OutputStats
+from cordum.store.outputs import Outputs
 from cordum.store.parked import Parked
+from cordum.store.policies import Policies
+from cordum.store.shadows import Shadows
+from cordum.store.snapshot_ids import SnapshotIds
 from cordum.store.velocity import Velocity
 from cordum.store.workers import WorkerSnapshots
 
@@ -26,10 +35,19 @@ class Store:
     def __init__(self, options: StoreOptions, clock: Clock, ids: Ids) -> None:
         self._tls = ClientTLS(options.tls)
         self._batcher = Batcher(open_link(options, self._tls), name="store", timeout=options.operation_timeout)
-        self.jobs = Jobs(self._batcher, options, clock)
+        self.decision_log = DecisionLog(self._batcher, options, clock)
+        self.jobs = Jobs(self._batcher, options, clock, self.decision_log)
+        self.approvals = Approvals(self._batcher, self.jobs, options)
+        self.outputs = Outputs(self._batcher, options)
+        self.bypasses = Bypasses(self._batcher)
         self.dead_letters = DeadLetters(self._batcher, options, clock)
         self.parked = Parked(self._batcher)
         self.configs = Configs(self._batcher, clock)
+        self.output_stats = OutputStats(self._batcher, clock)
+        self.shadows = Shadows(self._batcher, self.configs)
+        self.policies = Policies(self._batcher, self.configs, clock)
+        self.audit = AuditLog(self._batcher, options, clock)
+        self.snapshot_ids = SnapshotIds(self._batcher)
         self.velocity = Velocity(self._batcher)
         self.workers = WorkerSnapshots(self._batcher)
         self.leases = Leases(self._batcher, ids)
@@ -69,4 +87,5 @@ class Store:
 
     async def aclose(self) -> None:
         """Sends what still waits, then closes every connection."""
+        await self.audit.aclose()
         await self._batcher.aclose()

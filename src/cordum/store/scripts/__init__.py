@@ -27,13 +27,32 @@ class Script(msgspec.Struct, frozen=True):
 CREATE: Final = Script.load("create")
 TRANSITION: Final = Script.load("transition")
 ANNOTATE: Final = Script.load("annotate")
+VOTE: Final = Script.load("vote")
 TAKE_PARKED: Final = Script.load("take_parked")
 RELEASE: Final = Script.load("release")
 RENEW: Final = Script.load("renew")
 PUT_CONFIG: Final = Script.load("put_config")
 COUNT_REQUEST: Final = Script.load("count_request")
+APPEND_AUDIT: Final = Script.load("append_audit")
+LOG_DECISION: Final = Script.load("log_decision")
+MIRROR_POLICY: Final = Script.load("mirror_policy")
+REMEMBER_SNAPSHOT: Final = Script.load("remember_snapshot")
 
 TEXTS: Final = {
     script.sha: script.text
-    for script in (CREATE, TRANSITION, ANNOTATE, TAKE_PARKED, RELEASE, RENEW, PUT_CONFIG, COUNT_REQUEST)
+    for script in (
+        CREATE,
+        TRANSITION,
+        ANNOTATE,
+        VOTE,
+        TAKE_PARKED,
+        RELEASE,
+        RENEW,
+        PUT_CONFIG,
+        COUNT_REQUEST,
+        APPEND_AUDIT,
+        LOG_DECISION,
+        MIRROR_POLICY,
+        REMEMBER_SNAPSHOT,
+    )
 }
