@@ -25,9 +25,12 @@ def msg_id_resubmit(subject: str, label: str) -> str:
     return f"jobreq:{subject}:{label}"
 
 
-def msg_id_approved(subject: str, job_id: JobId | str) -> str:
-    """Id of the submit that follows an approval: another one than the first submit's, the same for each repetition."""
-    return msg_id_resubmit(subject, f"approval:{job_id}")
+def msg_id_approved(subject: str, job_id: JobId | str, revision: int = 1) -> str:
+    """Id of the submit that follows an approval: another one than the first submit's, the same for each repetition.
+
+    A job that was parked again is approved again: `revision` tells its approvals apart.
+    """
+    return msg_id_resubmit(subject, f"approval:{job_id}:{revision}" if revision > 1 else f"approval:{job_id}")
 
 
 def msg_id_request(job_id: JobId | str, dispatch_id: DispatchId | str) -> str:

@@ -1,12 +1,16 @@
 """Between CAP's safety messages and our own types (spec-safety section 2)."""
 
+import math
 from collections.abc import Iterable
 
 from cap.pb.cordum.agent.v1 import job_pb2, safety_pb2
+from google.protobuf.message import DecodeError
 
 from cordum.core.ids import Micros, RuleId, SnapshotId, micros
 from cordum.core.policy.decision import (
     NO_CONSTRAINTS,
+    ONE_APPROVAL,
+    ApprovalTerms,
     Budgets,
     Constraints,
     Decision,
@@ -16,6 +20,7 @@ from cordum.core.policy.decision import (
     Toolchain,
     Verdict,
 )
+from cordum.rpc.gen.cordum.v1 import kernel_pb2
 
 DECISION_TO_WIRE: dict[Decision, int] = {
     Decision.ALLOW: 1,
@@ -34,6 +39,18 @@ DECISION_TYPE_NAMES: dict[Decision, str] = {
 """The protobuf names, for `decision_type` in JSON answers."""
 
 
+def nonsense_in(response: safety_pb2.PolicyCheckResponse) -> str:
+    """What makes this no answer at all, or "". A denial needs no reason to be believed; anything else names its policy.
+
+    A decision of a number we do not know is an answer: it denies (spec-safety section 2).
+    """
+    if response.decision == 0:
+        return "an answer without a decision"
+    if response.decision != DECISION_TO_WIRE[Decision.DENY] and not response.policy_snapshot:
+        return "a decision without the policy it is by"
+    return ""
+
+
 def verdict_from_response(response: safety_pb2.PolicyCheckResponse, now: float) -> Verdict:
     """What the kernel's answer means, stamped with `now` (Unix seconds).
 
@@ -50,6 +67,18 @@ def verdict_from_response(response: safety_pb2.PolicyCheckResponse, now: float) 
         constraints = constraints_from_proto(response.constraints)
         if not _sensible(constraints):
             return _refusal(response, "the safety kernel gave a negative limit", now)
+    approval, retry_after_ms = ONE_APPROVAL, 0
+    if decision in (Decision.REQUIRE_APPROVAL, Decision.THROTTLE):
+        try:
+            extras = extras_of(response)
+        except DecodeError:
+            return _refusal(response, "the safety kernel gave terms that cannot be read", now)
+        if decision is Decision.THROTTLE:
+            retry_after_ms = extras.retry_after_ms
+        elif extras.HasField("approval"):
+            approval = approval_from_proto(extras.approval)
+        if not _sound(approval) or retry_after_ms < 0:
+            return _refusal(response, "the safety kernel gave terms that make no sense", now)
     return Verdict(
         decision=decision,
         reason=response.reason,
@@ -57,6 +86,8 @@ def verdict_from_response(response: safety_pb2.PolicyCheckResponse, now: float) 
         snapshot=SnapshotId(response.policy_snapshot),
         constraints=constraints,
         remediations=remediations_from_proto(response.remediations),
+        approval=approval,
+        retry_after_ms=retry_after_ms,
         checked_at=micros(now),
     )
 
@@ -75,7 +106,44 @@ def response_from_verdict(verdict: Verdict, *, job_id: str = "") -> safety_pb2.P
     )
     if not verdict.constraints.is_empty:
         response.constraints.CopyFrom(constraints_to_proto(verdict.constraints))
+    extras = kernel_pb2.ResponseExtras()
+    if needs_approval and verdict.approval != ONE_APPROVAL:
+        extras.approval.CopyFrom(approval_to_proto(verdict.approval))
+    if verdict.decision is Decision.THROTTLE:
+        extras.retry_after_ms = verdict.retry_after_ms
+    # What CAP's message does not know it keeps and passes on, and its clients skip.
+    response.MergeFromString(extras.SerializeToString())
     return response
+
+
+def extras_of(response: safety_pb2.PolicyCheckResponse) -> kernel_pb2.ResponseExtras:
+    """What a kernel of ours says beyond CAP's fields; empty when it has nothing to add or is another kernel.
+
+    Raises DecodeError when what stands there cannot be read.
+    """
+    return kernel_pb2.ResponseExtras.FromString(response.SerializeToString())
+
+
+def approval_from_proto(wire: kernel_pb2.ApprovalTerms) -> ApprovalTerms:
+    """The terms as our type; 0 required means 1."""
+    return ApprovalTerms(
+        required=wire.required or 1,
+        roles=tuple(wire.roles),
+        expires_after_s=wire.expires_after_s,
+        escalate_after_s=wire.escalate_after_s,
+        escalate_to=tuple(wire.escalate_to),
+    )
+
+
+def approval_to_proto(terms: ApprovalTerms) -> kernel_pb2.ApprovalTerms:
+    """The terms for the wire."""
+    return kernel_pb2.ApprovalTerms(
+        required=terms.required,
+        roles=terms.roles,
+        expires_after_s=terms.expires_after_s,
+        escalate_after_s=terms.escalate_after_s,
+        escalate_to=terms.escalate_to,
+    )
 
 
 def check_request_from_job(job: job_pb2.JobRequest, effective_config: bytes = b"") -> safety_pb2.PolicyCheckRequest:
@@ -184,6 +252,11 @@ def _refusal(response: safety_pb2.PolicyCheckResponse, why: str, now: float) -> 
     checked_at: Micros = micros(now)
     snapshot, rule = SnapshotId(response.policy_snapshot), RuleId(response.rule_id)
     return Verdict(decision=Decision.DENY, reason=why, rule_id=rule, snapshot=snapshot, checked_at=checked_at)
+
+
+def _sound(terms: ApprovalTerms) -> bool:
+    times = (terms.expires_after_s, terms.escalate_after_s)
+    return terms.required > 0 and all(math.isfinite(time) and time >= 0 for time in times)
 
 
 def _sensible(constraints: Constraints) -> bool:

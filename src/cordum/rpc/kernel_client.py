@@ -25,6 +25,8 @@ from cordum.runtime.settings import KernelClientSettings
 
 CHECK_TIMEOUT_SECONDS = 2.0
 EVALUATE_TIMEOUT_SECONDS = 5.0
+TRIAL_TIMEOUT_SECONDS = 60.0
+"""A trial compiles a whole policy, and may search for differences."""
 MAX_BATCH = 256
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
@@ -41,6 +43,12 @@ class KernelUnavailableError(CordumError):
     """The safety kernel gave no decision, so there is none."""
 
     code = "safety_unavailable"
+
+
+class TrialRefusedError(CordumError):
+    """The safety kernel does not make this trial: it asks for too much."""
+
+    code = "policy_trial_refused"
 
 
 class _NotImplementedThereError(KernelUnavailableError):
@@ -86,7 +94,7 @@ class KernelClient:
         return cls(
             open_channel(
                 str(settings.safety_kernel_addr),
-                _tls(settings),
+                tls_of(settings),
                 keepalive=settings.grpc_client_keepalive_time,
                 keepalive_timeout=settings.grpc_client_keepalive_timeout,
             ),
@@ -140,6 +148,27 @@ class KernelClient:
             answer = await self.explain(request)
         return kernel_pb2.ExplainInDetailResponse(response=answer.SerializeToString())
 
+    async def trial(self, request: kernel_pb2.TrialRequest) -> kernel_pb2.TrialResponse:
+        """What a candidate policy would decide (see TrialRequest); nothing in force changes and nothing is counted.
+
+        A trial that fails says nothing about the kernel's decisions, so the breaker does not hear of it.
+
+        Raises:
+            TrialRefusedError: it asks for too much; the message says of what.
+        """
+        self._ask_breaker()
+        try:
+            answer: kernel_pb2.TrialResponse | None = await self._batched.Trial(request, timeout=TRIAL_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise TrialRefusedError(error.details()) from error
+            raise KernelUnavailableError(f"the safety kernel made no trial: {_described(error)}") from error
+        except grpc.aio.BaseError as error:
+            raise KernelUnavailableError(f"the safety kernel cannot be asked: {error}") from error
+        if answer is None or not _is_complete(answer, len(request.requests)):
+            raise KernelUnavailableError("the safety kernel gave an answer to a trial that makes no sense")
+        return answer
+
     async def snapshots(self) -> tuple[str, ...]:
         """The ids of the policies the kernel had, newest first."""
         answer = await self._standard_call(self._standard.ListSnapshots, safety_pb2.ListSnapshotsRequest())
@@ -160,6 +189,8 @@ class KernelClient:
     ) -> Answer:
         self._ask_breaker()
         answer = await self._call(call, request, self._evaluate_timeout)
+        if isinstance(answer, safety_pb2.PolicyCheckResponse) and (fault := convert.nonsense_in(answer)):
+            raise self._nonsense(fault)
         self._breaker.call_succeeded()
         return answer
 
@@ -231,6 +262,8 @@ class KernelClient:
             response = safety_pb2.PolicyCheckResponse.FromString(answer)
         except DecodeError as error:
             raise self._nonsense("an answer that cannot be read") from error
+        if fault := convert.nonsense_in(response):
+            raise self._nonsense(fault)
         verdict = convert.verdict_from_response(response, now)
         if not response.approval_ref:
             if len(self._verdicts) >= _REMEMBERED_ANSWERS:
@@ -246,8 +279,7 @@ class KernelClient:
 
     def _failed(self, error: grpc.aio.AioRpcError) -> KernelUnavailableError:
         self._count_failure()
-        detail = f": {error.details()}" if error.details() else ""
-        return KernelUnavailableError(f"the safety kernel gave no decision: {error.code().name}{detail}")
+        return KernelUnavailableError(f"the safety kernel gave no decision: {_described(error)}")
 
     def _nonsense(self, what: str) -> KernelUnavailableError:
         self._count_failure()
@@ -281,7 +313,18 @@ class KernelClient:
         return answer is not None
 
 
-def _tls(settings: KernelClientSettings) -> ClientTls | None:
+def _described(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details()}" if error.details() else error.code().name
+
+
+def _is_complete(answer: kernel_pb2.TrialResponse, asked: int) -> bool:
+    """A trial answers every request under both policies, or has faults and answers under the one in force."""
+    if len(answer.current_responses) != asked:
+        return False
+    return bool(answer.faults) or (bool(answer.snapshot) and len(answer.responses) == asked)
+
+
+def tls_of(settings: KernelClientSettings) -> ClientTls | None:
     """TLS whenever a CA is named; the settings have refused to load where TLS is required and there is none."""
     if not settings.safety_kernel_tls_ca:
         return None

@@ -24,23 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63ordum/v1/kernel.proto\x12\tcordum.v1\"%\n\x11\x43heckBatchRequest\x12\x10\n\x08requests\x18\x01 \x03(\x0c\"\'\n\x12\x43heckBatchResponse\x12\x11\n\tresponses\x18\x01 \x03(\x0c\")\n\x16\x45xplainInDetailRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"\x86\x01\n\x17\x45xplainInDetailResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\"\n\x05tried\x18\x02 \x03(\x0b\x32\x13.cordum.v1.RuleNote\x12\r\n\x05rules\x18\x03 \x01(\x05\x12\x12\n\ncandidates\x18\x04 \x01(\x05\x12\x12\n\ndecided_by\x18\x05 \x01(\t\"q\n\x08RuleNote\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\x12\x0f\n\x07matched\x18\x03 \x01(\x08\x12\x0f\n\x07matcher\x18\x04 \x01(\t\x12\x0e\n\x06wanted\x18\x05 \x01(\t\x12\x10\n\x08observed\x18\x06 \x01(\t2\xb8\x01\n\x11SafetyKernelBatch\x12I\n\nCheckBatch\x12\x1c.cordum.v1.CheckBatchRequest\x1a\x1d.cordum.v1.CheckBatchResponse\x12X\n\x0f\x45xplainInDetail\x12!.cordum.v1.ExplainInDetailRequest\x1a\".cordum.v1.ExplainInDetailResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63ordum/v1/kernel.proto\x12\tcordum.v1\"V\n\x0eResponseExtras\x12+\n\x08\x61pproval\x18\xe8\x07 \x01(\x0b\x32\x18.cordum.v1.ApprovalTerms\x12\x17\n\x0eretry_after_ms\x18\xe9\x07 \x01(\x03\"x\n\rApprovalTerms\x12\x10\n\x08required\x18\x01 \x01(\x05\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x17\n\x0f\x65xpires_after_s\x18\x03 \x01(\x01\x12\x18\n\x10\x65scalate_after_s\x18\x04 \x01(\x01\x12\x13\n\x0b\x65scalate_to\x18\x05 \x03(\t\"%\n\x11\x43heckBatchRequest\x12\x10\n\x08requests\x18\x01 \x03(\x0c\"\'\n\x12\x43heckBatchResponse\x12\x11\n\tresponses\x18\x01 \x03(\x0c\")\n\x16\x45xplainInDetailRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"\xe7\x01\n\x17\x45xplainInDetailResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\"\n\x05tried\x18\x02 \x03(\x0b\x32\x13.cordum.v1.RuleNote\x12\r\n\x05rules\x18\x03 \x01(\x05\x12\x12\n\ncandidates\x18\x04 \x01(\x05\x12\x12\n\ndecided_by\x18\x05 \x01(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\x12(\n\x0bnear_misses\x18\x07 \x03(\x0b\x32\x13.cordum.v1.RuleNote\x12\'\n\x05steps\x18\x08 \x03(\x0b\x32\x18.cordum.v1.CombiningStep\"P\n\rCombiningStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\t\x12\x0f\n\x07rule_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x8f\x01\n\x08RuleNote\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\x12\x0f\n\x07matched\x18\x03 \x01(\x08\x12\x0f\n\x07matcher\x18\x04 \x01(\t\x12\x0e\n\x06wanted\x18\x05 \x01(\t\x12\x10\n\x08observed\x18\x06 \x01(\t\x12\x0c\n\x04tier\x18\x07 \x01(\t\x12\x0e\n\x06\x62undle\x18\x08 \x01(\t\"\xad\x01\n\x0cTrialRequest\x12\x35\n\x07\x63hanges\x18\x01 \x03(\x0b\x32$.cordum.v1.TrialRequest.ChangesEntry\x12\x10\n\x08requests\x18\x02 \x03(\x0c\x12\x13\n\x0b\x64ifferences\x18\x03 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x1a.\n\x0c\x43hangesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa1\x03\n\rTrialResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\t\x12\x18\n\x10\x63urrent_snapshot\x18\x02 \x01(\t\x12%\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32\x15.cordum.v1.TrialFault\x12\'\n\x08warnings\x18\x04 \x03(\x0b\x32\x15.cordum.v1.TrialFault\x12\x11\n\tresponses\x18\x05 \x03(\x0c\x12\x19\n\x11\x63urrent_responses\x18\x06 \x03(\x0c\x12\x38\n\x0c\x65xplanations\x18\x07 \x03(\x0b\x32\".cordum.v1.ExplainInDetailResponse\x12/\n\x0b\x64ifferences\x18\x08 \x03(\x0b\x32\x1a.cordum.v1.TrialDifference\x12#\n\x05tests\x18\t \x03(\x0b\x32\x14.cordum.v1.TrialTest\x12)\n\x08\x63overage\x18\n \x03(\x0b\x32\x17.cordum.v1.RuleCoverage\x12\r\n\x05rules\x18\x0b \x01(\x05\x12\x1c\n\x14\x64ifferences_complete\x18\x0c \x01(\x08\"x\n\nTrialFault\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\x05\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x0f\n\x07rule_id\x18\x07 \x01(\t\"\x95\x01\n\x0fTrialDifference\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x65\x66ore_decision\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x65\x66ore_rule_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x66ter_decision\x18\x04 \x01(\t\x12\x15\n\rafter_rule_id\x18\x05 \x01(\t\x12\x11\n\tdirection\x18\x06 \x01(\t\"k\n\tTrialTest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\t\x12\x0f\n\x07rule_id\x18\x05 \x01(\t\x12\x10\n\x08problems\x18\x06 \x03(\t\";\n\x0cRuleCoverage\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x05\x12\x0c\n\x04line\x18\x03 \x01(\x05\x32\xf4\x01\n\x11SafetyKernelBatch\x12I\n\nCheckBatch\x12\x1c.cordum.v1.CheckBatchRequest\x1a\x1d.cordum.v1.CheckBatchResponse\x12X\n\x0f\x45xplainInDetail\x12!.cordum.v1.ExplainInDetailRequest\x1a\".cordum.v1.ExplainInDetailResponse\x12:\n\x05Trial\x12\x17.cordum.v1.TrialRequest\x1a\x18.cordum.v1.TrialResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cordum.v1.kernel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKBATCHREQUEST']._serialized_start=37
-  _globals['_CHECKBATCHREQUEST']._serialized_end=74
-  _globals['_CHECKBATCHRESPONSE']._serialized_start=76
-  _globals['_CHECKBATCHRESPONSE']._serialized_end=115
-  _globals['_EXPLAININDETAILREQUEST']._serialized_start=117
-  _globals['_EXPLAININDETAILREQUEST']._serialized_end=158
-  _globals['_EXPLAININDETAILRESPONSE']._serialized_start=161
-  _globals['_EXPLAININDETAILRESPONSE']._serialized_end=295
-  _globals['_RULENOTE']._serialized_start=297
-  _globals['_RULENOTE']._serialized_end=410
-  _globals['_SAFETYKERNELBATCH']._serialized_start=413
-  _globals['_SAFETYKERNELBATCH']._serialized_end=597
+  _globals['_TRIALREQUEST_CHANGESENTRY']._loaded_options = None
+  _globals['_TRIALREQUEST_CHANGESENTRY']._serialized_options = b'8\001'
+  _globals['_RESPONSEEXTRAS']._serialized_start=37
+  _globals['_RESPONSEEXTRAS']._serialized_end=123
+  _globals['_APPROVALTERMS']._serialized_start=125
+  _globals['_APPROVALTERMS']._serialized_end=245
+  _globals['_CHECKBATCHREQUEST']._serialized_start=247
+  _globals['_CHECKBATCHREQUEST']._serialized_end=284
+  _globals['_CHECKBATCHRESPONSE']._serialized_start=286
+  _globals['_CHECKBATCHRESPONSE']._serialized_end=325
+  _globals['_EXPLAININDETAILREQUEST']._serialized_start=327
+  _globals['_EXPLAININDETAILREQUEST']._serialized_end=368
+  _globals['_EXPLAININDETAILRESPONSE']._serialized_start=371
+  _globals['_EXPLAININDETAILRESPONSE']._serialized_end=602
+  _globals['_COMBININGSTEP']._serialized_start=604
+  _globals['_COMBININGSTEP']._serialized_end=684
+  _globals['_RULENOTE']._serialized_start=687
+  _globals['_RULENOTE']._serialized_end=830
+  _globals['_TRIALREQUEST']._serialized_start=833
+  _globals['_TRIALREQUEST']._serialized_end=1006
+  _globals['_TRIALREQUEST_CHANGESENTRY']._serialized_start=960
+  _globals['_TRIALREQUEST_CHANGESENTRY']._serialized_end=1006
+  _globals['_TRIALRESPONSE']._serialized_start=1009
+  _globals['_TRIALRESPONSE']._serialized_end=1426
+  _globals['_TRIALFAULT']._serialized_start=1428
+  _globals['_TRIALFAULT']._serialized_end=1548
+  _globals['_TRIALDIFFERENCE']._serialized_start=1551
+  _globals['_TRIALDIFFERENCE']._serialized_end=1700
+  _globals['_TRIALTEST']._serialized_start=1702
+  _globals['_TRIALTEST']._serialized_end=1809
+  _globals['_RULECOVERAGE']._serialized_start=1811
+  _globals['_RULECOVERAGE']._serialized_end=1870
+  _globals['_SAFETYKERNELBATCH']._serialized_start=1873
+  _globals['_SAFETYKERNELBATCH']._serialized_end=2117
 # @@protoc_insertion_point(module_scope)

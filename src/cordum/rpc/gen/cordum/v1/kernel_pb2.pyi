@@ -22,6 +22,68 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ResponseExtras(_message.Message):
+    """Appended to a serialised cordum.agent.v1.PolicyCheckResponse, where clients that do not know it skip it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    retry_after_ms: _builtins.int
+    """For how long the caller should wait before it asks again; 0 when the policy does not say."""
+    @_builtins.property
+    def approval(self) -> Global___ApprovalTerms: ...
+    def __init__(
+        self,
+        *,
+        approval: Global___ApprovalTerms | None = ...,
+        retry_after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResponseExtras: _TypeAlias = ResponseExtras  # noqa: Y015
+
+@_typing.final
+class ApprovalTerms(_message.Message):
+    """How an approval is to be given; times in seconds, 0 for none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_S_FIELD_NUMBER: _builtins.int
+    ESCALATE_AFTER_S_FIELD_NUMBER: _builtins.int
+    ESCALATE_TO_FIELD_NUMBER: _builtins.int
+    required: _builtins.int
+    """How many people must approve; 0 means 1."""
+    expires_after_s: _builtins.float
+    escalate_after_s: _builtins.float
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def escalate_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        required: _builtins.int = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        expires_after_s: _builtins.float = ...,
+        escalate_after_s: _builtins.float = ...,
+        escalate_to: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["escalate_after_s", b"escalate_after_s", "escalate_to", b"escalate_to", "expires_after_s", b"expires_after_s", "required", b"required", "roles", b"roles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalTerms: _TypeAlias = ApprovalTerms  # noqa: Y015
+
+@_typing.final
 class CheckBatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -94,6 +156,9 @@ class ExplainInDetailResponse(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    NEAR_MISSES_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     response: _builtins.bytes
     """A serialised cordum.agent.v1.PolicyCheckResponse."""
     rules: _builtins.int
@@ -101,9 +166,19 @@ class ExplainInDetailResponse(_message.Message):
     candidates: _builtins.int
     decided_by: _builtins.str
     """What had the last word: rule, default, tenant, effective_config or request."""
+    tier: _builtins.str
+    """That of the rule that decided: global, workflow or job."""
     @_builtins.property
     def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleNote]:
         """The candidate rules in the order they were tried; the last one is the match, when one matched."""
+
+    @_builtins.property
+    def near_misses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleNote]:
+        """Rules of which exactly one condition failed."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CombiningStep]:
+        """What each part of the policy made of the decision, in order."""
 
     def __init__(
         self,
@@ -113,14 +188,47 @@ class ExplainInDetailResponse(_message.Message):
         rules: _builtins.int = ...,
         candidates: _builtins.int = ...,
         decided_by: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        near_misses: _abc.Iterable[Global___RuleNote] | None = ...,
+        steps: _abc.Iterable[Global___CombiningStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "decided_by", b"decided_by", "response", b"response", "rules", b"rules", "tried", b"tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "decided_by", b"decided_by", "near_misses", b"near_misses", "response", b"response", "rules", b"rules", "steps", b"steps", "tier", b"tier", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainInDetailResponse: _TypeAlias = ExplainInDetailResponse  # noqa: Y015
+
+@_typing.final
+class CombiningStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """rules, invariants, tenant, effective_config or input_rules."""
+    decision: _builtins.str
+    """What the decision was after it, as a word."""
+    rule_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        rule_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "name", b"name", "reason", b"reason", "rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CombiningStep: _TypeAlias = CombiningStep  # noqa: Y015
 
 @_typing.final
 class RuleNote(_message.Message):
@@ -132,6 +240,8 @@ class RuleNote(_message.Message):
     MATCHER_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     OBSERVED_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
     position: _builtins.int
     """The rule's place in the document, from 1."""
@@ -140,6 +250,9 @@ class RuleNote(_message.Message):
     """The first matcher that did not match, such as "risk_tags", and what it wanted and saw."""
     wanted: _builtins.str
     observed: _builtins.str
+    tier: _builtins.str
+    """Where the rule comes from."""
+    bundle: _builtins.str
     def __init__(
         self,
         *,
@@ -149,11 +262,284 @@ class RuleNote(_message.Message):
         matcher: _builtins.str = ...,
         wanted: _builtins.str = ...,
         observed: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        bundle: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["matched", b"matched", "matcher", b"matcher", "observed", b"observed", "position", b"position", "rule_id", b"rule_id", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "matched", b"matched", "matcher", b"matcher", "observed", b"observed", "position", b"position", "rule_id", b"rule_id", "tier", b"tier", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RuleNote: _TypeAlias = RuleNote  # noqa: Y015
+
+@_typing.final
+class TrialRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ChangesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    differences: _builtins.bool
+    """Whether to look for requests that the two policies decide differently."""
+    explain: _builtins.bool
+    """Whether to say for each request why the candidate decides as it does."""
+    @_builtins.property
+    def changes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Bundle id to its new content; an empty content takes the bundle out. None: the policy as it is now stored."""
+
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Each a serialised cordum.agent.v1.PolicyCheckRequest, decided by the candidate and by the policy in force. At most
+        1024.
+        """
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        requests: _abc.Iterable[_builtins.bytes] | None = ...,
+        differences: _builtins.bool = ...,
+        explain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "differences", b"differences", "explain", b"explain", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialRequest: _TypeAlias = TrialRequest  # noqa: Y015
+
+@_typing.final
+class TrialResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CURRENT_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    CURRENT_RESPONSES_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    TESTS_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_COMPLETE_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    """The id the candidate would have; empty when it has faults."""
+    current_snapshot: _builtins.str
+    rules: _builtins.int
+    """How many rules the candidate has."""
+    differences_complete: _builtins.bool
+    """Whether no kind of request was left out of the search for differences."""
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialFault]:
+        """Why the candidate cannot be loaded; then there is nothing below but current_responses."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialFault]:
+        """What can be loaded and is probably not meant."""
+
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Serialised PolicyCheckResponses: responses[i] and current_responses[i] answer requests[i]."""
+
+    @_builtins.property
+    def current_responses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainInDetailResponse]:
+        """One per request, when asked for."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialDifference]: ...
+    @_builtins.property
+    def tests(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialTest]:
+        """The examples stored in the candidate's documents, run against the candidate."""
+
+    @_builtins.property
+    def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleCoverage]:
+        """Which rules the examples reached."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        current_snapshot: _builtins.str = ...,
+        faults: _abc.Iterable[Global___TrialFault] | None = ...,
+        warnings: _abc.Iterable[Global___TrialFault] | None = ...,
+        responses: _abc.Iterable[_builtins.bytes] | None = ...,
+        current_responses: _abc.Iterable[_builtins.bytes] | None = ...,
+        explanations: _abc.Iterable[Global___ExplainInDetailResponse] | None = ...,
+        differences: _abc.Iterable[Global___TrialDifference] | None = ...,
+        tests: _abc.Iterable[Global___TrialTest] | None = ...,
+        coverage: _abc.Iterable[Global___RuleCoverage] | None = ...,
+        rules: _builtins.int = ...,
+        differences_complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "current_responses", b"current_responses", "current_snapshot", b"current_snapshot", "differences", b"differences", "differences_complete", b"differences_complete", "explanations", b"explanations", "faults", b"faults", "responses", b"responses", "rules", b"rules", "snapshot", b"snapshot", "tests", b"tests", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialResponse: _TypeAlias = TrialResponse  # noqa: Y015
+
+@_typing.final
+class TrialFault(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    bundle: _builtins.str
+    """Empty for the base policy and for the merged whole."""
+    path: _builtins.str
+    """As rules[3].match.topics[0]."""
+    line: _builtins.int
+    """From 1; 0 when unknown."""
+    column: _builtins.int
+    message: _builtins.str
+    kind: _builtins.str
+    """What kind of warning, and the rule it is about."""
+    rule_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        bundle: _builtins.str = ...,
+        path: _builtins.str = ...,
+        line: _builtins.int = ...,
+        column: _builtins.int = ...,
+        message: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        rule_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "column", b"column", "kind", b"kind", "line", b"line", "message", b"message", "path", b"path", "rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialFault: _TypeAlias = TrialFault  # noqa: Y015
+
+@_typing.final
+class TrialDifference(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    BEFORE_DECISION_FIELD_NUMBER: _builtins.int
+    BEFORE_RULE_ID_FIELD_NUMBER: _builtins.int
+    AFTER_DECISION_FIELD_NUMBER: _builtins.int
+    AFTER_RULE_ID_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    request: _builtins.str
+    """A request as JSON, in the shape of the body of POST /api/v1/policy/evaluate."""
+    before_decision: _builtins.str
+    before_rule_id: _builtins.str
+    after_decision: _builtins.str
+    after_rule_id: _builtins.str
+    direction: _builtins.str
+    """escalated, relaxed or terms (the same decision under other terms)."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.str = ...,
+        before_decision: _builtins.str = ...,
+        before_rule_id: _builtins.str = ...,
+        after_decision: _builtins.str = ...,
+        after_rule_id: _builtins.str = ...,
+        direction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_decision", b"after_decision", "after_rule_id", b"after_rule_id", "before_decision", b"before_decision", "before_rule_id", b"before_rule_id", "direction", b"direction", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialDifference: _TypeAlias = TrialDifference  # noqa: Y015
+
+@_typing.final
+class TrialTest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    GOT_FIELD_NUMBER: _builtins.int
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    passed: _builtins.bool
+    expected: _builtins.str
+    """What it expected, as JSON, and what it got: the decision, and all that was not as expected."""
+    got: _builtins.str
+    rule_id: _builtins.str
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        passed: _builtins.bool = ...,
+        expected: _builtins.str = ...,
+        got: _builtins.str = ...,
+        rule_id: _builtins.str = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "got", b"got", "name", b"name", "passed", b"passed", "problems", b"problems", "rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialTest: _TypeAlias = TrialTest  # noqa: Y015
+
+@_typing.final
+class RuleCoverage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    hits: _builtins.int
+    line: _builtins.int
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        hits: _builtins.int = ...,
+        line: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "line", b"line", "rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleCoverage: _TypeAlias = RuleCoverage  # noqa: Y015

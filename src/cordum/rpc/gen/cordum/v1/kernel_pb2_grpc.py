@@ -44,6 +44,11 @@ class SafetyKernelBatchStub(object):
                 request_serializer=cordum_dot_v1_dot_kernel__pb2.ExplainInDetailRequest.SerializeToString,
                 response_deserializer=cordum_dot_v1_dot_kernel__pb2.ExplainInDetailResponse.FromString,
                 _registered_method=True)
+        self.Trial = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/Trial',
+                request_serializer=cordum_dot_v1_dot_kernel__pb2.TrialRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_kernel__pb2.TrialResponse.FromString,
+                _registered_method=True)
 
 
 class SafetyKernelBatchServicer(object):
@@ -63,6 +68,14 @@ class SafetyKernelBatchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Trial(self, request, context):
+        """Evaluates under the policy as it would be with some bundles changed, without putting it in force or recording
+        anything. The only way to try a candidate: it has the base policy, every other bundle and the kernel's own evaluator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SafetyKernelBatchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +88,11 @@ def add_SafetyKernelBatchServicer_to_server(servicer, server):
                     servicer.ExplainInDetail,
                     request_deserializer=cordum_dot_v1_dot_kernel__pb2.ExplainInDetailRequest.FromString,
                     response_serializer=cordum_dot_v1_dot_kernel__pb2.ExplainInDetailResponse.SerializeToString,
+            ),
+            'Trial': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trial,
+                    request_deserializer=cordum_dot_v1_dot_kernel__pb2.TrialRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_kernel__pb2.TrialResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +149,33 @@ class SafetyKernelBatch(object):
             '/cordum.v1.SafetyKernelBatch/ExplainInDetail',
             cordum_dot_v1_dot_kernel__pb2.ExplainInDetailRequest.SerializeToString,
             cordum_dot_v1_dot_kernel__pb2.ExplainInDetailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/Trial',
+            cordum_dot_v1_dot_kernel__pb2.TrialRequest.SerializeToString,
+            cordum_dot_v1_dot_kernel__pb2.TrialResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,10 @@ class SafetyKernelBatchStub:
     """Decides every request by itself, in order: responses[i] answers requests[i]. At most 1024 requests."""
     ExplainInDetail: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ExplainInDetailRequest, _kernel_pb2.ExplainInDetailResponse]
     """Decides without recording anything, and says why."""
+    Trial: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.TrialRequest, _kernel_pb2.TrialResponse]
+    """Evaluates under the policy as it would be with some bundles changed, without putting it in force or recording
+    anything. The only way to try a candidate: it has the base policy, every other bundle and the kernel's own evaluator.
+    """
 
 @_typing.type_check_only
 class SafetyKernelBatchAsyncStub(SafetyKernelBatchStub):
@@ -46,6 +50,10 @@ class SafetyKernelBatchAsyncStub(SafetyKernelBatchStub):
     """Decides every request by itself, in order: responses[i] answers requests[i]. At most 1024 requests."""
     ExplainInDetail: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ExplainInDetailRequest, _kernel_pb2.ExplainInDetailResponse]  # type: ignore[assignment]
     """Decides without recording anything, and says why."""
+    Trial: _aio.UnaryUnaryMultiCallable[_kernel_pb2.TrialRequest, _kernel_pb2.TrialResponse]  # type: ignore[assignment]
+    """Evaluates under the policy as it would be with some bundles changed, without putting it in force or recording
+    anything. The only way to try a candidate: it has the base policy, every other bundle and the kernel's own evaluator.
+    """
 
 class SafetyKernelBatchServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -63,5 +71,15 @@ class SafetyKernelBatchServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kernel_pb2.ExplainInDetailResponse, _abc.Awaitable[_kernel_pb2.ExplainInDetailResponse]]:
         """Decides without recording anything, and says why."""
+
+    @_abc_1.abstractmethod
+    def Trial(
+        self,
+        request: _kernel_pb2.TrialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kernel_pb2.TrialResponse, _abc.Awaitable[_kernel_pb2.TrialResponse]]:
+        """Evaluates under the policy as it would be with some bundles changed, without putting it in force or recording
+        anything. The only way to try a candidate: it has the base policy, every other bundle and the kernel's own evaluator.
+        """
 
 def add_SafetyKernelBatchServicer_to_server(servicer: SafetyKernelBatchServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
