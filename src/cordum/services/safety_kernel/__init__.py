@@ -1,4 +1,4 @@
 """The safety kernel: holds one compiled policy in memory and decides every job against it, over gRPC.
 
-It needs nothing but its policy file: no store, no bus, no state of its own.
+It needs nothing but its policy: a file or URL, and the bundles in Redis where there is one. It keeps no state.
 """

@@ -1,125 +1,160 @@
-"""From the policy file and its signature to a compiled policy with its snapshot id (spec-safety sections 5 and 6)."""
+"""Where the policy comes from: a file or a URL, and the bundles in Redis (spec-safety section 5)."""
 
+import asyncio
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Final
 
+import httpx
 import msgspec
 
-from cordum.core.errors import CordumError
-from cordum.core.ids import SnapshotId
-from cordum.core.policy.compile import CompiledPolicy, compile_policy
-from cordum.core.policy.errors import PolicyError
-from cordum.core.policy.parse import parse_policy
+from cordum.core.policy.bundles import BUNDLES_KEY, MANIFEST_KEY
+from cordum.core.signing import MAX_SIGNATURE_BYTES
+from cordum.runtime.destinations import Destinations, RefusedDestinationError
+from cordum.runtime.fetch import FetchError, fetch
+from cordum.runtime.redact import mask_urls
 from cordum.runtime.settings import SafetyKernelSettings
-from cordum.services.safety_kernel import signature
-from cordum.services.safety_kernel.signature import PublicKey, SignatureError, SignatureFault
+from cordum.services.safety_kernel.errors import LoadError, SourceUnavailableError
+from cordum.store.errors import BadDocumentError, StoreError
+from cordum.store.policies import POLICY_ID, SCOPE
+from cordum.store.store import Store
+
+URL_TIMEOUT: Final = 10.0  # seconds
 
 
-class LoadError(CordumError):
-    """The policy cannot be loaded. `reason` is the metric's word; `line` and `column` count from 1, 0 when unknown."""
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored at one moment, looked at by nobody yet.
 
-    code: ClassVar[str] = "policy_load_failed"
+    Attributes:
+        base: the bytes of the file or URL; None when there is no file.
+        signature: of the base; empty: none.
+        bundles: `bundles` and `manifest` as stored; None where no bundles are kept.
+    """
 
-    def __init__(self, message: str, *, reason: str, line: int = 0, column: int = 0) -> None:
-        self.reason = reason
-        self.line = line
-        self.column = column
-        super().__init__(message)
-
-
-class PolicyFiles(msgspec.Struct, frozen=True):
-    """What was found on disk: the file's bytes (None when there is no file) and the signature's (empty: none)."""
-
-    data: bytes | None
-    signature: bytes
+    base: bytes | None = None
+    signature: bytes = b""
+    bundles: Mapping[str, object] | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever either of the two does."""
-        parts = hashlib.sha256(b"absent" if self.data is None else b"present" + self.data)
-        parts.update(b"\0")
-        parts.update(self.signature)
+        """Changes whenever any of it does."""
+        parts = hashlib.sha256(b"absent" if self.base is None else b"present" + hashlib.sha256(self.base).digest())
+        parts.update(hashlib.sha256(self.signature).digest())
+        parts.update(msgspec.json.encode(self.bundles, order="deterministic"))
         return parts.hexdigest()
 
 
-class LoadedPolicy(msgspec.Struct, frozen=True, eq=False):
-    """A policy that may be used."""
-
-    compiled: CompiledPolicy
-    snapshot: SnapshotId
-
-
 class PolicySource:
-    """The policy file of the settings, and the rule by which it is trusted."""
+    """Reads what the settings point to."""
 
     def __init__(self, settings: SafetyKernelSettings) -> None:
-        """Raises SignatureError when a signature is demanded and there is no usable key to check it with."""
-        self.path = settings.policy_path
-        self._max_bytes = settings.policy_max_bytes
-        self._inline_signature = settings.policy_signature
-        self._signature_path = settings.policy_signature_path or f"{settings.policy_path}.sig"
-        self._key: PublicKey | None = None
-        if settings.policy_public_key.strip():
-            self._key = signature.read_public_key(settings.policy_public_key)
-        elif settings.demands_signature:
-            raise SignatureError(
-                SignatureFault.NO_TRUST_STORE,
-                "policy signature required but SAFETY_POLICY_PUBLIC_KEY not configured",
+        self._settings = settings
+        self._store: Store | None = None
+        self._destinations = Destinations(
+            hosts=settings.policy_url_allowlist,
+            schemes=("https",) if settings.production else ("https", "http"),
+            allow_private=settings.policy_url_allow_private,
+        )
+
+    def use(self, store: Store | None) -> None:
+        """Where the bundles are; without a store there are none."""
+        self._store = None if self._settings.policy_config_disable else store
+
+    @property
+    def name(self) -> str:
+        """The base's place, as shown to people."""
+        return mask_urls(self._settings.policy_url) or self._settings.policy_path
+
+    @property
+    def keeps_bundles(self) -> bool:
+        """Whether bundles are part of the policy."""
+        return self._store is not None
+
+    def check_url(self) -> None:
+        """Raises LoadError when the URL is none that may be fetched, whatever answers there."""
+        if self._settings.policy_url:
+            try:
+                self._destinations.check_url(httpx.URL(self._settings.policy_url))
+            except (RefusedDestinationError, httpx.InvalidURL) as error:
+                raise LoadError(f"SAFETY_POLICY_URL={self.name}: {error}", reason="refused_url") from error
+
+    async def read(self) -> Found:
+        """Reads everything. Raises LoadError when something is there and cannot be read."""
+        base, signature = await self._base()
+        return Found(base=base, signature=signature, bundles=await self.read_bundles())
+
+    async def read_bundles(self) -> Mapping[str, object] | None:
+        """The bundles and their manifest as stored; None where none are kept, or none ever were."""
+        if self._store is None:
+            return None
+        scope, scope_id = self._settings.policy_config_scope, self._settings.policy_config_id
+        try:
+            document = await self._store.configs.get(scope, scope_id)
+            if document is not None:
+                key = self._settings.policy_config_key
+                return {BUNDLES_KEY: document.data.get(key), MANIFEST_KEY: document.data.get(MANIFEST_KEY)}
+            if (scope, scope_id) != (SCOPE, POLICY_ID):
+                return None
+            # A document that is gone comes back from its copy.
+            state = await self._store.policies.in_force()
+        except BadDocumentError as error:
+            raise LoadError(f"error in policy bundles: {error.message}", reason="invalid", bundle="") from error
+        except StoreError as error:
+            raise SourceUnavailableError(
+                f"the policy bundles cannot be read: {error.message}", reason="unavailable", bundle=""
+            ) from error
+        return {BUNDLES_KEY: state.bundles, MANIFEST_KEY: state.manifest} if state.revision else None
+
+    async def _base(self) -> tuple[bytes | None, bytes]:
+        settings = self._settings
+        if not settings.policy_url:
+            return await asyncio.to_thread(self._files)
+        try:
+            data = await fetch(
+                settings.policy_url,
+                self._destinations,
+                timeout=URL_TIMEOUT,
+                max_bytes=settings.policy_max_bytes,
+                ca=settings.policy_url_ca,
+                oldest_tls=settings.tls_minimum,
             )
-
-    def read(self) -> PolicyFiles:
-        """Reads the file and its signature. Raises LoadError when one is there and cannot be read."""
-        if not self.path:
-            return PolicyFiles(None, b"")
-        data = self._read(self.path, self._max_bytes)
-        if self._key is None:
-            return PolicyFiles(data, b"")
-        if self._inline_signature:
-            return PolicyFiles(data, self._inline_signature.encode())
-        found = self._read(self._signature_path, signature.MAX_SIGNATURE_BYTES)
-        return PolicyFiles(data, found or b"")
-
-    def load(self, files: PolicyFiles) -> LoadedPolicy | None:
-        """The policy in the files, None when there is no file. Raises LoadError when it must not be used.
-
-        The signature is checked before anything of the content is looked at.
-        """
-        if files.data is None:
-            return None
-        self._trust(files.data, files.signature)
-        try:
-            document = parse_policy(files.data, self._max_bytes)
-        except PolicyError as error:
-            first = error.faults[0]
-            detail = "; ".join(str(fault) for fault in error.faults[:5])
-            more = f"; and {len(error.faults) - 5} more" if len(error.faults) > 5 else ""
-            raise LoadError(
-                f"error in policy {self.path}: {detail}{more}", reason="invalid", line=first.line, column=first.column
+        except RefusedDestinationError as error:
+            raise LoadError(f"error in policy: {self.name}: {error.message}", reason="refused_url") from error
+        except FetchError as error:
+            raise SourceUnavailableError(
+                f"the policy at {self.name} cannot be fetched: {error.message}", reason="unreachable"
             ) from error
-        digest = hashlib.sha256(files.data).hexdigest()
-        snapshot = SnapshotId(f"{document.version}:{digest}" if document.version else digest)
-        return LoadedPolicy(compile_policy(document), snapshot)
+        return data, await asyncio.to_thread(self._signature, "")
 
-    def _trust(self, data: bytes, found: bytes) -> None:
-        if self._key is None:
-            return
-        try:
-            signature.verify(self._key, data, found)
-        except SignatureError as error:
-            where = "SAFETY_POLICY_SIGNATURE" if self._inline_signature else self._signature_path
-            raise LoadError(
-                f"error in policy {self.path}: {error.message} (signature from {where})", reason=error.fault.value
-            ) from error
+    def _files(self) -> tuple[bytes | None, bytes]:
+        path = self._settings.policy_path
+        data = _read(path, self._settings.policy_max_bytes) if path else None
+        return (None, b"") if data is None else (data, self._signature(f"{path}.sig"))
 
-    def _read(self, path: str, at_most: int) -> bytes | None:
-        try:
-            with Path(path).open("rb") as file:
-                data = file.read(at_most + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise LoadError(f"error in policy: {path} cannot be read: {error.strerror}", reason="unreadable") from error
-        if len(data) > at_most:
-            raise LoadError(f"error in policy: {path} has more than {at_most} bytes", reason="too_large")
-        return data
+    def _signature(self, beside: str) -> bytes:
+        """The base's signature from where it may be; empty when there is none. A URL has none beside it."""
+        if self._settings.policy_signature:
+            return self._settings.policy_signature.encode()
+        path = self._settings.policy_signature_path or beside
+        return (_read(path, MAX_SIGNATURE_BYTES) or b"") if path else b""
+
+    @property
+    def signature_place(self) -> str:
+        """Where the base's signature is looked for, for messages."""
+        if self._settings.policy_signature:
+            return "SAFETY_POLICY_SIGNATURE"
+        return self._settings.policy_signature_path or f"{self._settings.policy_path}.sig"
+
+
+def _read(path: str, at_most: int) -> bytes | None:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(at_most + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LoadError(f"error in policy: {path} cannot be read: {error.strerror}", reason="unreadable") from error
+    if len(data) > at_most:
+        raise LoadError(f"error in policy: {path} has more than {at_most} bytes", reason="too_large")
+    return data
