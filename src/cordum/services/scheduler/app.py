@@ -9,6 +9,7 @@ from cordum.bus import Bus, Consumer, CoreMessage, subjects
 from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.workers import Readiness
 from cordum.rpc.kernel_client import KernelClient
+from cordum.rpc.output_client import OutputClient
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock, SystemClock
 from cordum.runtime.http import OpsServer
@@ -17,28 +18,37 @@ from cordum.runtime.lifecycle import Lifecycle
 from cordum.runtime.logging import get_logger
 from cordum.runtime.settings import SchedulerSettings
 from cordum.services.scheduler.announcing import Announcer
+from cordum.services.scheduler.approval_keeper import ApprovalKeeper
+from cordum.services.scheduler.approval_trail import ApprovalTrail
 from cordum.services.scheduler.cancels import CancelHandler
 from cordum.services.scheduler.config_files import ConfigFiles, read_config_files
+from cordum.services.scheduler.deciding import Deciding
 from cordum.services.scheduler.dispatching import Dispatcher
+from cordum.services.scheduler.held_results import HeldResults
 from cordum.services.scheduler.holding import Holding
 from cordum.services.scheduler.kernel_pause import KernelPause
 from cordum.services.scheduler.leading import LeadLoop
 from cordum.services.scheduler.losses import Losses
+from cordum.services.scheduler.output_ruling import Rulings
+from cordum.services.scheduler.output_scope import ScopeWatch
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.peers import PeerTaps, SlotAudit
 from cordum.services.scheduler.placing import Placing
 from cordum.services.scheduler.poison import PoisonHandler
 from cordum.services.scheduler.reconciler import Reconciler
+from cordum.services.scheduler.recording import Recorder
 from cordum.services.scheduler.registry import Registry
 from cordum.services.scheduler.replayer import Replayer
 from cordum.services.scheduler.results import ResultHandler
 from cordum.services.scheduler.routing import LiveRoutes
+from cordum.services.scheduler.safety_modes import SafetyModes
 from cordum.services.scheduler.settling import Settling
 from cordum.services.scheduler.snapshots import Snapshots
 from cordum.services.scheduler.submit import SubmitHandler
 from cordum.services.scheduler.waiting import WaitingRoom
 from cordum.services.scheduler.woken import WokenJobs
 from cordum.store import Instance, Store
+from cordum.store.audit_outbox import AuditOutbox
 from cordum.store.instances import RENEW_EVERY
 from cordum.store.keys import RECONCILER_LOCK, REPLAYER_LOCK
 
@@ -63,6 +73,7 @@ class Scheduler:
         bus: Bus,
         store: Store,
         kernel: KernelClient,
+        output: OutputClient,
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> None:
@@ -82,9 +93,20 @@ class Scheduler:
         self.peers = PeerTaps(bus, self.fleet, self.holding)
         self.dispatcher = Dispatcher(bus, store, self.holding, clock, ids)
         self.kernel_pause = KernelPause(kernel)
-        self.placing = Placing(
-            store=store,
+        self._outbox = AuditOutbox(store.audit, clock, settings.audit_spool_path)
+        self.approval_trail = ApprovalTrail(self._outbox, bus, clock, ids)
+        self.modes = SafetyModes(store, settings, clock)
+        self.output_scope = ScopeWatch(output, clock)
+        self.deciding = Deciding(
             kernel=kernel,
+            modes=self.modes,
+            scope=self.output_scope,
+            store=store,
+            outbox=self._outbox,
+            clock=clock,
+        )
+        self.placing = Placing(
+            deciding=self.deciding,
             routes=self.routes,
             fleet=self.fleet,
             readiness=Readiness(required=settings.worker_readiness_required, ttl=settings.worker_readiness_ttl),
@@ -92,6 +114,8 @@ class Scheduler:
             settling=self.settling,
             parking=self.parking,
             room=self.room,
+            trail=self.approval_trail,
+            recorder=Recorder(store, self._outbox, clock, ids),
             clock=clock,
         )
         self.submits = SubmitHandler(
@@ -109,6 +133,14 @@ class Scheduler:
             holding=self.holding,
             parking=self.parking,
             announcer=self.announcer,
+            held=HeldResults(
+                store=store,
+                rulings=Rulings(store, output, clock, settings.output_max_bytes),
+                scope=self.output_scope,
+                modes=self.modes,
+                outbox=self._outbox,
+                clock=clock,
+            ),
             clock=clock,
         )
         self.cancels = CancelHandler(store=store, holding=self.holding, announcer=self.announcer, clock=clock)
@@ -127,6 +159,9 @@ class Scheduler:
         )
         self.audit = SlotAudit(store, self.fleet, self.holding, self.losses, clock)
         self.snapshots = Snapshots(store, self.fleet, self.registry, self.routes, clock, settings.instance_id)
+        self.approvals = ApprovalKeeper(
+            store=store, settling=self.settling, woken=self.woken, trail=self.approval_trail, clock=clock
+        )
         self.reconciler = Reconciler(
             bus=bus,
             store=store,
@@ -136,6 +171,7 @@ class Scheduler:
             losses=self.losses,
             parking=self.parking,
             announcer=self.announcer,
+            approvals=self.approvals,
             clock=clock,
         )
         self.replayer = Replayer(
@@ -162,7 +198,11 @@ class Scheduler:
         self.routes.on_change(self.parking.rerouted)
         metrics.ACTIVE_GOROUTINES.set_function(self._at_work)
 
+        await self._outbox.open()
+        life.on_stop(self._outbox.aclose)
+        life.spawn(self._outbox.run(), name="audit outbox")
         await self.routes.start()
+        await self.modes.refresh()
         await self._bus.ensure_streams()
         await self.peers.start()
         life.on_stop(self.peers.stop)
@@ -175,6 +215,8 @@ class Scheduler:
         await self.snapshots.warm_start()
 
         life.spawn(self.routes.run(self._settings.config_reload_interval), name="config reload")
+        life.spawn(self.modes.run(self._settings.config_reload_interval), name="fail modes")
+        life.spawn(self._watch_output_rules(), name="output rules")
         life.on_reload(self._reread_files)
         life.spawn(self.registry.sweep(), name="worker sweep")
         life.spawn(self.snapshots.run(self._settings.worker_snapshot_interval), name="worker snapshot")
@@ -235,16 +277,28 @@ class Scheduler:
         await self.announcer.stop()
 
     async def _on_config_changed(self, message: CoreMessage) -> None:
+        self.output_scope.changed()
+        self.modes.refresh_soon()
         self.routes.refresh_soon()
 
     async def _on_reconnect(self) -> None:
         self.fleet.interrupted(self._clock.monotonic())
         self.registry.listen_anew()
+        # What was announced meanwhile went by unheard.
+        self.output_scope.changed()
+        self.modes.refresh_soon()
         self.routes.refresh_soon()
 
     async def _reread_files(self) -> None:
         paths = self._settings.pool_config_path, self._settings.timeout_config_path
         self.routes.use_files(await asyncio.to_thread(read_config_files, *paths))
+
+    async def _watch_output_rules(self) -> None:
+        """Asks what the output rules are about for as long as results are checked at all."""
+        while True:
+            if self.modes.output_enabled:
+                await self.output_scope.ask()
+            await self.output_scope.rest()
 
     async def _announce(self, instance: Instance) -> None:
         while True:
@@ -271,10 +325,12 @@ async def main(life: Lifecycle, settings: SchedulerSettings, files: ConfigFiles)
     life.on_stop(bus.aclose)
     kernel = KernelClient.from_settings(settings, clock)
     life.on_stop(kernel.aclose)
+    output = OutputClient.from_settings(settings, clock)
+    life.on_stop(output.aclose)
     health.register("redis", store.ping)
     health.register("nats", bus.ping)
     health.register("safety", kernel.snapshots)
-    await Scheduler(settings, files, bus=bus, store=store, kernel=kernel, clock=clock).start(life)
+    await Scheduler(settings, files, bus=bus, store=store, kernel=kernel, output=output, clock=clock).start(life)
     life.ready()
 
 

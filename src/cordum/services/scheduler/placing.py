@@ -12,26 +12,26 @@ import msgspec
 from cordum.bus.errors import BadPacketError
 from cordum.bus.messages import job_hash
 from cordum.core.ids import PoolName, micros
-from cordum.core.jobs import lifecycle, retry
-from cordum.core.jobs.lifecycle import MAX_SCHEDULING_ATTEMPTS, approval_covers
+from cordum.core.jobs import approval_use, lifecycle, retry
+from cordum.core.jobs.lifecycle import MAX_SCHEDULING_ATTEMPTS
+from cordum.core.jobs.record import JobRecord
 from cordum.core.policy.decision import Decision, Verdict
 from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.placement import NoPlace, need_of, place, pools_of
 from cordum.core.routing.workers import Readiness, Worker
-from cordum.rpc.kernel_client import KernelClient
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
+from cordum.services.scheduler.approval_trail import ApprovalTrail
 from cordum.services.scheduler.constraints import own_deadline, tries_of
-from cordum.services.scheduler.decisions import decision_entry, is_news
+from cordum.services.scheduler.deciding import Deciding
 from cordum.services.scheduler.dispatching import Dispatched, Dispatcher
 from cordum.services.scheduler.parking import Parking
-from cordum.services.scheduler.question import policy_question
+from cordum.services.scheduler.recording import Recorder
 from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.settling import BEATEN_RETRY, Settling
 from cordum.services.scheduler.ticket import SETTLED, Later, Placed, Ticket
 from cordum.services.scheduler.waiting import PATIENCE, Waiter, WaitingRoom
-from cordum.store import Store
 
 log = get_logger(__name__)
 
@@ -48,8 +48,7 @@ class Placing:
     def __init__(
         self,
         *,
-        store: Store,
-        kernel: KernelClient,
+        deciding: Deciding,
         routes: LiveRoutes,
         fleet: Fleet,
         readiness: Readiness,
@@ -57,10 +56,11 @@ class Placing:
         settling: Settling,
         parking: Parking,
         room: WaitingRoom,
+        trail: ApprovalTrail,
+        recorder: Recorder,
         clock: Clock,
     ) -> None:
-        self._store = store
-        self._kernel = kernel
+        self._deciding = deciding
         self._routes = routes
         self._fleet = fleet
         self._readiness = readiness
@@ -68,6 +68,8 @@ class Placing:
         self._settling = settling
         self._parking = parking
         self._room = room
+        self._trail = trail
+        self._recorder = recorder
         self._clock = clock
         self._turn = 0
 
@@ -91,14 +93,13 @@ class Placing:
         if record.attempts >= MAX_SCHEDULING_ATTEMPTS:
             reason = f"max scheduling retries exceeded (attempts={record.attempts})"
             return await self._settling.fail(record, reason, "max_scheduling_retries")
-        verdict = await self._kernel.check(policy_question(ticket))
-        if verdict.decision is Decision.REQUIRE_APPROVAL and self._approved(ticket, verdict):
-            verdict = _granted(verdict)
-        if is_news(record, verdict):
-            await self._store.jobs.push_decision(record.id, decision_entry(record, verdict))
+        verdict = await self._deciding.decide(ticket)
+        if verdict.decision is Decision.REQUIRE_APPROVAL:
+            verdict = self._with_approval(ticket, verdict)
+        await self._recorder.decided(record, verdict)
         if verdict.decision.permits:
             if ticket.completes_itself:
-                return await self._settling.complete(record, verdict)
+                return self._used(record, verdict, await self._settling.complete(record, verdict))
             return await self._find_worker(ticket, verdict, patience)
         if verdict.decision is Decision.THROTTLE:
             return await self._park(
@@ -108,29 +109,33 @@ class Placing:
             return await self._settling.ask_person(record, verdict, job_hash(ticket.request))
         return await self._settling.deny(record, verdict)
 
-    def _approved(self, ticket: Ticket, verdict: Verdict) -> bool:
+    def _with_approval(self, ticket: Ticket, verdict: Verdict) -> Verdict:
+        """The demand for approval, answered if people have approved this job; else as it was, saying why not."""
         record = ticket.record
         if record.approval_status != "approved":
-            return False
+            return verdict
         asked = job_hash(ticket.request)
-        if approval_covers(record, verdict, asked):
-            return True
-        if ticket.completes_itself and record.approval_job_hash == asked:
-            # A gate asks for a person's word and nothing else: under a new policy it would ask for the same word again.
-            return True
+        # A gate asks for a person's word and nothing else: under a new policy it would ask for the same word again.
+        covers = approval_use.covers_gate if ticket.completes_itself else approval_use.covers
+        if covers(record, verdict, asked):
+            return _granted(verdict)
+        why = approval_use.why_not(record, verdict, asked)
         log.warning(
             "an approval does not cover this job as it is now",
             event="approval.revision_mismatch",
             job_id=record.id,
             rule_id=verdict.rule_id,
+            why=why,
         )
-        return False
+        self._trail.mismatch(record, verdict, why)
+        return msgspec.structs.replace(verdict, reason=f"{verdict.reason} ({why})" if verdict.reason else why)
 
     async def _find_worker(self, ticket: Ticket, verdict: Verdict, patience: float) -> Placed:
         record = ticket.record
-        if record.attempts >= tries_of(record, verdict.constraints, self._routes.now.timeouts):
+        tries = tries_of(record, verdict.constraints, self._routes.now.timeouts)
+        if record.attempts >= tries:
             last = f", last: {record.failure_reason}" if record.failure_reason else ""
-            reason = f"max retries exceeded: tried {record.attempts} times{last}"
+            reason = f"max retries exceeded (attempts={record.attempts}, max_retries={tries - 1}){last}"
             return await self._settling.fail(record, reason, "max_retries_exceeded")
         request = ticket.request
         need = need_of(record.topic, record.tenant, request.labels, tuple(request.meta.requires))
@@ -166,11 +171,16 @@ class Placing:
             return await self._settling.fail(ticket.record, f"cannot be dispatched: {error.message}", "dispatch_failed")
         match outcome:
             case Dispatched.SENT:
-                return SETTLED
+                return self._used(ticket.record, verdict, SETTLED)
             case Dispatched.BEATEN:
                 return Later(BEATEN_RETRY)
             case Dispatched.UNSENT:
                 return Later(UNSENT_RETRY)
+
+    def _used(self, record: JobRecord, verdict: Verdict, placed: Placed) -> Placed:
+        if placed is SETTLED and record.approval_status == "approved":
+            self._trail.used(record, verdict)
+        return placed
 
     async def _no_place(self, ticket: Ticket, verdict: Verdict, reason: NoPlace, pools: tuple[PoolName, ...]) -> Placed:
         """Parks a job that found no worker. Only a lack of workers counts as a try, not that they are busy."""

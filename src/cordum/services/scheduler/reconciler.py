@@ -17,6 +17,7 @@ from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
 from cordum.services.scheduler.announcing import Announcer
+from cordum.services.scheduler.approval_keeper import ApprovalKeeper
 from cordum.services.scheduler.browsing import BATCH, MAX_BATCHES, jobs_in_state
 from cordum.services.scheduler.losses import Losses
 from cordum.services.scheduler.parking import Parking
@@ -50,6 +51,7 @@ class Reconciler:
         losses: Losses,
         parking: Parking,
         announcer: Announcer,
+        approvals: ApprovalKeeper,
         clock: Clock,
     ) -> None:
         self._bus = bus
@@ -60,6 +62,7 @@ class Reconciler:
         self._losses = losses
         self._parking = parking
         self._announcer = announcer
+        self._approvals = approvals
         self._clock = clock
         self._ticks = 0
 
@@ -71,6 +74,7 @@ class Reconciler:
         """Somebody else does it: we know of no stale jobs."""
         for state in WATCHED:
             metrics.STALE_JOBS.labels(state.label).set(0)
+        self._approvals.stand_by()
 
     async def tick(self) -> None:
         """One pass.
@@ -83,6 +87,7 @@ class Reconciler:
         for state in WATCHED:
             stale = await self._pass_over(state)
             metrics.STALE_JOBS.labels(state.label).set(stale)
+        await self._approvals.tick()
         await self._deadlines()
         if self._ticks % TRIM_EVERY == 0:
             await self._store.jobs.trim_indexes(micros(self._clock.now()))
@@ -166,6 +171,9 @@ class Reconciler:
                 return
 
     async def _deadline_passed(self, record: JobRecord) -> None:
+        if record.state is JobState.APPROVAL_REQUIRED and record.approval_status == "pending":
+            await self._approvals.deadline_passed(record)
+            return
         held = record.state in WITH_WORKER
         reason = "timeout: deadline expired"
         if await self._settling.end(record, lifecycle.time_out(record, reason), last_state=record.state):

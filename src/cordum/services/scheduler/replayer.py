@@ -9,7 +9,7 @@ from typing import Final
 
 from cordum.core.errors import CordumError
 from cordum.core.ids import micros
-from cordum.core.jobs.lifecycle import approval_published
+from cordum.core.jobs import approvals
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
 from cordum.core.routing.placement import NoPlace
@@ -111,8 +111,7 @@ class Replayer:
         await self._published(record)
 
     async def _published(self, record: JobRecord) -> None:
-        fields = approval_published(micros(self._clock.now()))
-        await self._store.jobs.annotate(record.id, fields, allowed_from=frozenset(JobState))
+        await self._store.approvals.mark_published(record.id, approvals.published(micros(self._clock.now())))
 
     async def _park_anew(self, record: JobRecord) -> None:
         if self._clock.now() - record.updated_at / 1_000_000 > PARKED_FOR_LONG:

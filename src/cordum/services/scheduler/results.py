@@ -23,6 +23,7 @@ from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
 from cordum.services.scheduler.announcing import Announcer, Ending
 from cordum.services.scheduler.constraints import tries_of
+from cordum.services.scheduler.held_results import HeldResults
 from cordum.services.scheduler.holding import Holding, is_end
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.routing import LiveRoutes
@@ -49,6 +50,11 @@ _ENDS: Final = {
     # A job that runs can be denied no more; a worker that refuses it has failed to do it.
     job_pb2.JOB_STATUS_DENIED: JobState.FAILED,
 }
+_OURS: Final = frozenset({JobState.SUCCEEDED, JobState.OUTPUT_QUARANTINED})
+"""Ends the output policy has a word in: what the worker said about them is not how they ended."""
+
+_TOLD_AGAIN: Final = _OURS | {JobState.FAILED, JobState.TIMEOUT}
+
 _CODES: Final = {job_pb2.JOB_STATUS_TIMEOUT: "timeout", job_pb2.JOB_STATUS_CANCELLED: "cancelled"}
 
 
@@ -63,10 +69,12 @@ class ResultHandler:
         holding: Holding,
         parking: Parking,
         announcer: Announcer,
+        held: HeldResults,
         clock: Clock,
     ) -> None:
         self._store = store
         self._routes = routes
+        self._held = held
         self._holding = holding
         self._parking = parking
         self._announcer = announcer
@@ -123,7 +131,14 @@ class ResultHandler:
                 return ACK
         wants_another_try = result.status == job_pb2.JOB_STATUS_FAILED_RETRYABLE
         change = change_for(result, wants_another_try and self._may_try_again(known))
-        outcome = await self._store.jobs.apply(job_id, change, now=micros(self._clock.now()), known=known)
+        checked = self._held.concerns(result, known, change)
+        if checked:
+            settled = await self._held.settle(result, known, change, delivery.attempt)
+            if isinstance(settled, Retry):
+                return settled
+            change, outcome = settled.change, settled.outcome
+        else:
+            outcome = await self._store.jobs.apply(job_id, change, now=micros(self._clock.now()), known=known)
         if isinstance(outcome, Refused):
             await self._refused(result, known, outcome, delivery)
             return ACK
@@ -136,6 +151,10 @@ class ResultHandler:
         if change.to not in (JobState.SUCCEEDED, JobState.CANCELLED):
             reason, code = change.fields["failure_reason"], change.fields["error_code"]
             await self._tell(Ending(known, change.to, reason=reason, code=code, last_state=outcome.previous))
+        elif checked:
+            # Whoever heard the worker's own word had to wait for ours.
+            pointer = change.fields.get("result_ptr", "")
+            await self._announcer.ended(Ending(known, change.to, result_ptr=pointer, last_state=outcome.previous))
         return ACK
 
     def _may_try_again(self, record: JobRecord) -> bool:
@@ -144,11 +163,20 @@ class ResultHandler:
 
     async def _refused(self, result: job_pb2.JobResult, known: JobRecord, refused: Refused, delivery: Delivery) -> None:
         state = refused.state
-        if state in (JobState.FAILED, JobState.TIMEOUT):
+        if state in _TOLD_AGAIN:
             record = await self._store.jobs.get(known.id) if delivery.attempt > 1 else None
             if record is not None and record.state is state and record.worker_id == result.worker_id:
                 # We ended it and may have died before we told it.
-                await self._tell(Ending(record, state, reason=record.failure_reason, code=record.error_code))
+                await self._held.finish(result, record)
+                ending = Ending(
+                    record,
+                    state,
+                    reason=record.failure_reason,
+                    code=record.error_code,
+                    result_ptr=record.result_ptr if state is JobState.SUCCEEDED else "",
+                )
+                if state is not JobState.SUCCEEDED or record.output_decision:
+                    await self._tell(ending)
             return
         if state is JobState.RETRYING and result.status == job_pb2.JOB_STATUS_FAILED_RETRYABLE:
             # We moved it and may have died before we parked it; parking it twice is no harm.
@@ -172,7 +200,7 @@ class ResultHandler:
 
     async def _tell(self, ending: Ending) -> None:
         """A worker's own result tells everybody that its job failed, unless we made more of it than it said."""
-        if ending.code == MAX_RETRIES_CODE:
+        if ending.code == MAX_RETRIES_CODE or ending.state in _OURS:
             await self._announcer.ended(ending)
         else:
             await self._announcer.bury(ending)

@@ -4,7 +4,7 @@ from typing import Final
 
 from cordum.core.errors import CordumError
 from cordum.core.ids import micros
-from cordum.core.jobs import lifecycle
+from cordum.core.jobs import approvals, lifecycle
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import WAITING, JobState
@@ -62,7 +62,8 @@ class Settling:
 
     async def ask_person(self, record: JobRecord, verdict: Verdict, job_hash: str) -> Placed:
         """A person has to decide."""
-        outcome = await self._apply(record, lifecycle.require_approval(record, verdict, job_hash))
+        change = approvals.require_approval(record, verdict, job_hash, self._store.approvals.window)
+        outcome = await self._apply(record, change)
         return SETTLED if isinstance(outcome, Applied) else whose(outcome)
 
     async def end(self, record: JobRecord, change: Change, *, last_state: JobState | None = None) -> bool:
