@@ -15,17 +15,27 @@ from cordum.runtime.ids import Ids, RandomIds
 from cordum.runtime.lifecycle import Lifecycle
 from cordum.runtime.logging import get_logger
 from cordum.runtime.settings import GatewaySettings
+from cordum.runtime.settings.output import FailMode
 from cordum.runtime.tls import CertReloader, SwappingContext
 from cordum.services.gateway import gauges, grpc_api
+from cordum.services.gateway.approvals.outcomes import Outcomes
+from cordum.services.gateway.approvals.repairer import Repairer
 from cordum.services.gateway.approvals.resolver import Resolver
+from cordum.services.gateway.auditing import Auditor
 from cordum.services.gateway.authentication import Authenticator
 from cordum.services.gateway.dlq.letters import DeadLetterBox
 from cordum.services.gateway.http_server import HttpServer
 from cordum.services.gateway.jobs.cancelling import Canceller
+from cordum.services.gateway.jobs.quarantine import QuarantineDesk
+from cordum.services.gateway.jobs.remediation import Remediator
 from cordum.services.gateway.jobs.views import RenderedRecords
 from cordum.services.gateway.jobs.waiting import Waiting
 from cordum.services.gateway.keysource import KeySource
 from cordum.services.gateway.parts import Parts
+from cordum.services.gateway.policy_admin.changing import PolicyChanger
+from cordum.services.gateway.policy_admin.drafts import Drafts
+from cordum.services.gateway.policy_admin.signer import PolicySigner
+from cordum.services.gateway.policy_admin.trying import PolicyTrials
 from cordum.services.gateway.ratelimit import SWEEP_SECONDS, Limit, RateLimiter
 from cordum.services.gateway.router import build
 from cordum.services.gateway.routes import ROUTES
@@ -34,6 +44,7 @@ from cordum.services.gateway.submit.service import SubmitService
 from cordum.services.gateway.topics import TopicRegistry
 from cordum.services.gateway.workers.fleet import Fleet
 from cordum.store import Store
+from cordum.store.audit_outbox import AuditOutbox
 
 log = get_logger(__name__)
 
@@ -67,21 +78,30 @@ class Gateway:
         public = Limit(settings.api_public_rate_limit_rps, settings.api_public_rate_limit_burst)
         tenant_limiter, public_limiter = RateLimiter(api, clock), RateLimiter(public, clock)
         topics = TopicRegistry(store, clock)
+        self._outbox = AuditOutbox(store.audit, clock, settings.audit_spool_path)
+        auditor = Auditor(self._outbox, clock, ids)
         dead_letters = DeadLetterBox(store, bus, clock, ids)
         waiting = Waiting(store, bus, clock)
         fleet = Fleet(store, bus, clock)
         submitter = SubmitService(
-            store=store, bus=bus, kernel=kernel, topics=topics, dead_letters=dead_letters, clock=clock, ids=ids
-        )
-        resolver = Resolver(
             store=store,
             bus=bus,
             kernel=kernel,
-            submitter=submitter,
+            topics=topics,
             dead_letters=dead_letters,
-            waiting=waiting,
+            auditor=auditor,
             clock=clock,
+            ids=ids,
+            accepts_undecided=settings.accept_undecided or settings.policy_check_fail_mode is FailMode.OPEN,
         )
+        outcomes = Outcomes(store=store, bus=bus, submitter=submitter, dead_letters=dead_letters, clock=clock)
+        resolver = Resolver(
+            store=store, kernel=kernel, outcomes=outcomes, auditor=auditor, waiting=waiting, clock=clock
+        )
+        repairer = Repairer(
+            store=store, resolver=resolver, outcomes=outcomes, auditor=auditor, waiting=waiting, clock=clock
+        )
+        signer, trials = PolicySigner(settings), PolicyTrials(kernel)
         self.parts = Parts(
             settings=settings,
             clock=clock,
@@ -99,14 +119,22 @@ class Gateway:
             tenant_limiter=tenant_limiter,
             public_limiter=public_limiter,
             topics=topics,
+            auditor=auditor,
             submitter=submitter,
             resolver=resolver,
+            repairer=repairer,
             canceller=Canceller(store, bus, waiting, clock),
+            quarantine=QuarantineDesk(store, bus, auditor, waiting, clock),
+            remediator=Remediator(store, topics, clock, ids),
             dead_letters=dead_letters,
             waiting=waiting,
             rendered=RenderedRecords(),
             fleet=fleet,
             status=StatusPage(settings, store, bus, kernel, fleet, health, clock),
+            drafts=Drafts(store),
+            policy_signer=signer,
+            policy_trials=trials,
+            policy_changer=PolicyChanger(store, bus, trials, signer, clock),
         )
         self.http: HttpServer | None = None
         self.grpc: RpcServer | None = None
@@ -116,6 +144,9 @@ class Gateway:
         parts = self.parts
         parts.health.register("nats", parts.bus.ping)
         parts.health.register("redis", parts.store.ping)
+        await self._outbox.open()
+        life.on_stop(self._outbox.aclose)
+        await parts.policy_signer.open()
         await parts.topics.try_refresh()
         await parts.fleet.start()
         life.on_stop(parts.fleet.aclose)
@@ -143,6 +174,7 @@ class Gateway:
     def _spawn(self, life: Lifecycle) -> None:
         parts, clock = self.parts, self._clock
         life.spawn(parts.topics.keep_fresh(), name="topics")
+        life.spawn(self._outbox.run(), name="audit-outbox")
         life.spawn(self._keys.keep_fresh(), name="api-keys")
         life.spawn(self._sweep_limiters(), name="limiter-sweep")
         life.spawn(gauges.watch_dead_letters(parts.store, clock), name="dlq-gauge")

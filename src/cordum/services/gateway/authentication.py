@@ -64,7 +64,7 @@ def _named(caller: Caller, principal: str) -> Caller:
     principal = principal.strip()
     if len(principal) > MAX_PRINCIPAL or not principal.isprintable():
         raise invalid("X-Principal-Id is too long or not printable", "invalid_principal")
-    return msgspec.structs.replace(caller, principal=PrincipalId(principal))
+    return msgspec.structs.replace(caller, principal=PrincipalId(principal), claimed=True)
 
 
 def tenant_of(caller: Caller, named: str | None) -> TenantId:

@@ -84,7 +84,7 @@ def _operation(route: Route, schemas: Mapping[Any, Any], components: Mapping[str
         "operationId": _operation_id(route),
         "summary": route.summary,
         "tags": [route.tag],
-        "parameters": _parameters(route, components),
+        "parameters": _parameters(route, schemas, components),
         "responses": _responses(route, schemas),
         "security": [] if _is_public(route) else [{"ApiKey": []}, {"Bearer": []}],
     }
@@ -102,7 +102,7 @@ def _operation(route: Route, schemas: Mapping[Any, Any], components: Mapping[str
     return operation
 
 
-def _parameters(route: Route, components: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _parameters(route: Route, schemas: Mapping[Any, Any], components: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {
             "name": name,
@@ -113,7 +113,8 @@ def _parameters(route: Route, components: Mapping[str, Any]) -> list[dict[str, A
         for name in _PARAM.findall(route.path)
     ]
     if route.query is not None:
-        properties = components[route.query.__name__]["properties"]
+        # Two structs of one name are told apart by their modules, so only the reference says which one it is.
+        properties = components[schemas[route.query]["$ref"].rpartition("/")[2]]["properties"]
         for name, schema in properties.items():
             schema = _plain(copy.deepcopy(schema))
             described = {"name": name, "in": "query", "required": False, "schema": schema}

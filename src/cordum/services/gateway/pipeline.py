@@ -14,10 +14,12 @@ from cordum.core.access.credentials import credential_of
 from cordum.core.access.permissions import Permission
 from cordum.core.ids import TenantId
 from cordum.services.gateway.answer import Answer
+from cordum.services.gateway.auditing import RECORDED
 from cordum.services.gateway.authentication import tenant_of
 from cordum.services.gateway.call import NOBODY, Call
 from cordum.services.gateway.errors import ApiError, invalid
 from cordum.services.gateway.parts import Parts
+from cordum.services.gateway.profiles import Profile, adapter_of, profile_of
 from cordum.services.gateway.ratelimit import bucket_of
 from cordum.services.gateway.route import Body, Open, Route
 
@@ -32,6 +34,8 @@ class Pipeline:
         self._parts = parts
         self._handler = route.handler
         self._access = route.permission
+        self._recorded = route.method != "GET" and route.permission in RECORDED
+        self._adapter = adapter_of(route.method, route.path)
         self._query = route.query
         self._body = BodyReader(route.body, parts) if route.body is not None else None
 
@@ -50,6 +54,8 @@ class Pipeline:
             tenant = tenant_of(caller, req.get_header("X-TENANT-ID"))
             if isinstance(access, Permission) and not caller.may(access):
                 raise ApiError("access_denied", extra={"required": access.value})
+            if self._recorded:
+                await self._parts.auditor.demand()
         else:
             if access is Open.PUBLIC:
                 self._parts.public_limiter.demand(bucket_of(state.address))
@@ -65,7 +71,16 @@ class Pipeline:
             raw_query=req.params if self._query is not None else {},
             body=None if self._body is None else await self._body.read(req),
         )
-        _write(await self._handler(self._parts, call), resp)
+        made = await self._handler(self._parts, call)
+        if self._adapter is not None and made.body and self._profile(req) is Profile.SDK:
+            made = msgspec.structs.replace(
+                made, body=msgspec.json.encode(self._adapter(msgspec.json.decode(made.body)))
+            )
+        _write(made, resp)
+
+    @staticmethod
+    def _profile(req: falcon.asgi.Request) -> Profile:
+        return profile_of(req.get_header("USER-AGENT"), req.get_header("ACCEPT"))
 
 
 class BodyReader:

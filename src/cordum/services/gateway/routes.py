@@ -6,13 +6,19 @@ The router (`app.build`) and the OpenAPI document (`openapi.document`) are both 
 from typing import Any, Final
 
 from cordum.core.access.permissions import Permission
+from cordum.core.audit.verify import Report
 from cordum.services.gateway import health, status
 from cordum.services.gateway.approvals import handlers as approvals
 from cordum.services.gateway.dlq import handlers as dlq
+from cordum.services.gateway.governance import audit as audit
+from cordum.services.gateway.governance import decisions as governance
 from cordum.services.gateway.jobs import handlers as jobs
+from cordum.services.gateway.jobs import output_handlers as outputs
+from cordum.services.gateway.jobs.remediation import RemediationChoice
 from cordum.services.gateway.openapi_route import show_document
 from cordum.services.gateway.policy import handlers as policy
-from cordum.services.gateway.policy.decision import PolicyCheck
+from cordum.services.gateway.policy.question import PolicyCheck, PolicyCheckBatch
+from cordum.services.gateway.policy_admin.table import POLICY_ADMIN_ROUTES
 from cordum.services.gateway.route import Body, Open, Route
 from cordum.services.gateway.submit.submission import Submission
 from cordum.services.gateway.workers import handlers as workers
@@ -85,6 +91,43 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="jobs",
         notes="A job that has ended stays as it is; the answer says so.",
     ),
+    Route(
+        method="POST",
+        path=f"{_API}/jobs/{{job_id}}/remediate",
+        permission=_P.JOBS_WRITE,
+        handler=outputs.remediate,
+        summary="Try a denied job again in a way its policy offers",
+        body=Body(RemediationChoice, required=False),
+        answers={200: outputs.Remedied},
+        failures=("job_not_found", "remediation_not_found", "no_remediation", "dlq_not_retryable", "unknown_topic"),
+        tag="jobs",
+        notes="`remediation_id` may be left out where one is offered (`safety_remediations` of the job). The new job "
+        "is decided by the policy of today.",
+    ),
+    Route(
+        method="POST",
+        path=f"{_API}/jobs/{{job_id}}/release-output",
+        permission=_P.OUTPUT_RELEASE,
+        handler=outputs.release,
+        summary="Let a redacted or quarantined result be read",
+        body=Body(outputs.ReleaseWord),
+        answers={200: outputs.Released},
+        failures=("job_not_found", "output_not_held", "output_confirmed", "output_changing"),
+        tag="jobs",
+        notes="Administrators only, with a reason, which is written to the audit log. A quarantined job then ends as "
+        "its worker had ended it. `DELETE /dlq/{job_id}` confirms a quarantine instead.",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/jobs/{{job_id}}/held-output",
+        permission=_P.OUTPUT_RELEASE,
+        handler=outputs.show_held,
+        summary="Show the original of a redacted or quarantined result",
+        answers={200: _Object},
+        failures=("job_not_found", "output_not_held"),
+        tag="jobs",
+        notes="Administrators only; looking is written to the audit log.",
+    ),
     # Dead letters
     Route(
         method="GET",
@@ -112,6 +155,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         permission=_P.DLQ_WRITE,
         handler=dlq.retry,
         summary="Run a dead job again, as a new job",
+        body=Body(dlq.RetryWord, required=False),
         answers={200: dlq.Retried},
         failures=("dlq_entry_not_found", "dlq_not_retryable"),
         tag="dlq",
@@ -126,6 +170,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={204: None},
         failures=("dlq_entry_not_found",),
         tag="dlq",
+        notes="Where the job's result is in quarantine this confirms the quarantine: it is not released any more.",
     ),
     # Approvals
     Route(
@@ -133,10 +178,11 @@ ROUTES: Final[tuple[Route, ...]] = (
         path=f"{_API}/approvals",
         permission=_P.JOBS_READ,
         handler=approvals.list_approvals,
-        summary="List jobs that wait for approval, and those resolved lately",
+        summary="List jobs that wait for approval, then the resolved ones",
         query=approvals.ApprovalsQuery,
         answers={200: _Object},
         tag="approvals",
+        notes="`next_cursor` leads through those that wait and then through those resolved, the latest first.",
     ),
     Route(
         method="POST",
@@ -146,9 +192,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Approve a job",
         body=Body(approvals.Word, required=False),
         answers={200: approvals.Approved},
-        failures=("self_approval_denied", "approval_not_found", "approval_not_actionable"),
+        failures=("self_approval_denied", "approval_role_required", "approval_not_found", "approval_not_actionable"),
         tag="approvals",
-        notes="Not by the API key or the principal that submitted the job.",
+        notes="Not by the API key or the principal that submitted the job. Where the rule asks for several people, "
+        "`status` is `approval_recorded` until the last of them has approved.",
     ),
     Route(
         method="POST",
@@ -158,8 +205,32 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Reject a job",
         body=Body(approvals.Word, required=False),
         answers={200: approvals.Rejected},
-        failures=("self_approval_denied", "approval_not_found", "approval_not_actionable"),
+        failures=("self_approval_denied", "approval_role_required", "approval_not_found", "approval_not_actionable"),
         tag="approvals",
+        notes="One person is enough, however many would have to approve.",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/approvals/{{job_id}}/context",
+        permission=_P.JOBS_READ,
+        handler=approvals.show_context,
+        summary="Show everything somebody needs to decide about a job",
+        answers={200: _Object},
+        failures=("approval_not_found",),
+        tag="approvals",
+        notes="The job and its input without secrets, what it may touch, earlier approvals, and the time that is left.",
+    ),
+    Route(
+        method="POST",
+        path=f"{_API}/approvals/{{job_id}}/repair",
+        permission=_P.JOBS_APPROVE,
+        handler=approvals.repair,
+        summary="Find out what is wrong with an approval, and mend it",
+        body=Body(approvals.RepairWish, required=False),
+        answers={200: _Object},
+        failures=("approval_not_found", "not_repairable"),
+        tag="approvals",
+        notes="Without `apply` nothing is changed: `plan` says what would be done.",
     ),
     # Policy
     Route(
@@ -173,6 +244,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         failures=("safety_unavailable",),
         tag="policy",
         notes="`decision` is `ALLOW`, `DENY`, `REQUIRE_APPROVAL` or `THROTTLE`; `decision_type` has the exact type.",
+    ),
+    Route(
+        method="POST",
+        path=f"{_API}/policy/evaluate-batch",
+        permission=_P.POLICY_EVALUATE,
+        handler=policy.evaluate_batch,
+        summary="Ask what the policy says about several jobs",
+        body=Body(PolicyCheckBatch),
+        answers={200: _Object},
+        tag="policy",
+        notes="At most 1,024 `requests`. `items` has one answer for each, in their order; one that could not be "
+        "answered has `error` and `code`, and its `decision` is `DENY`.",
     ),
     Route(
         method="POST",
@@ -205,6 +288,44 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: policy.Snapshots},
         failures=("safety_unavailable",),
         tag="policy",
+    ),
+    *POLICY_ADMIN_ROUTES,
+    Route(
+        method="GET",
+        path=f"{_API}/policy/audit",
+        permission=_P.POLICY_READ,
+        handler=audit.list_audit,
+        summary="List who did what to policy, approvals and jobs, newest first",
+        query=audit.AuditQuery,
+        answers={200: _Object},
+        failures=("INVALID_FROM", "INVALID_TO"),
+        tag="governance",
+        notes="`{items, total, has_more, offset}`. With `type=output` the items are quarantined results.",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/audit/verify",
+        permission=_P.AUDIT_VERIFY,
+        handler=audit.verify,
+        summary="Check that nobody has changed the audit log",
+        query=audit.VerifyQuery,
+        answers={200: Report},
+        failures=("INVALID_RANGE",),
+        tag="governance",
+        notes="Every event carries the hash of the one before it. `gaps` says where one is missing or was changed; "
+        "`retention_trimmed` only says that older events have run out.",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/governance/decisions",
+        permission=_P.GOVERNANCE_READ,
+        handler=governance.list_decisions,
+        summary="List what policy decided, newest first",
+        query=governance.DecisionsQuery,
+        answers={200: _Object},
+        failures=("INVALID_FROM", "INVALID_TO", "INVALID_RANGE", "INVALID_CURSOR", "INVALID_CATEGORY"),
+        tag="governance",
+        notes="The last 24 hours, unless `since` and `until` say otherwise.",
     ),
     # Workers and topics
     Route(

@@ -1,7 +1,7 @@
 """Approving and rejecting (spec-gateway section 5, spec-safety section 11).
 
-One compare-and-set on the record decides who was first; publishing follows, and is repeated by the scheduler's replayer
-or by whoever approves again when it could not be done.
+One script on the record takes a vote, and makes the move if it was the last one needed: of many who decide at the same
+time one is the one who did. Publishing follows (see `outcomes`).
 """
 
 from typing import Final
@@ -9,30 +9,40 @@ from typing import Final
 import msgspec
 from cap.pb.cordum.agent.v1 import job_pb2
 
-from cordum.bus import Bus, BusError, envelope, messages, subjects
-from cordum.core.access.caller import Caller, same_person
+from cordum.bus import messages
+from cordum.core.access.caller import Caller
 from cordum.core.errors import CordumError
-from cordum.core.ids import JobId, SnapshotId, TenantId
-from cordum.core.jobs import lifecycle
-from cordum.core.jobs.lifecycle import Change, Resolution
-from cordum.core.jobs.record import JobRecord, verdict_fields
+from cordum.core.ids import JobId, TenantId
+from cordum.core.jobs import approvals
+from cordum.core.jobs.approval_use import votes_of
+from cordum.core.jobs.approvals import RESOLVED, Resolution, terms_of
+from cordum.core.jobs.quorum import Vote
+from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
-from cordum.core.policy.decision import Decision, snapshot_base
+from cordum.core.policy.decision import Decision, Verdict
 from cordum.rpc.kernel_client import KernelClient
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock, unix_micros
 from cordum.runtime.logging import get_logger
 from cordum.services.gateway import protojson
-from cordum.services.gateway.dlq.letters import DeadLetterBox
+from cordum.services.gateway.approvals.outcomes import Outcomes
+from cordum.services.gateway.approvals.standing import must_be_another, must_have_a_say
+from cordum.services.gateway.auditing import Auditor
 from cordum.services.gateway.errors import ApiError
 from cordum.services.gateway.jobs.waiting import Waiting
 from cordum.services.gateway.submit.question import question_again
-from cordum.services.gateway.submit.service import SubmitService
-from cordum.store import Refused, Store
+from cordum.store import Cast, Refused, Store
 
 log = get_logger(__name__)
 
 MAX_TEXT: Final = 512  # bytes of a reason or a note
+LOCK_WAIT: Final = 2.0
+"""Seconds a decision waits for whoever holds the job's lock, or keeps changing it."""
+_STEP: Final = 0.02
+"""Seconds between looks."""
+_ALREADY_SENT: Final = 5_000_000
+"""Microseconds the first approver has to publish; a repetition after that does it instead."""
+_ENDED_RUNS: Final = frozenset({"succeeded", "failed", "cancelled", "timed_out", "denied"})
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +52,14 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         record: the job as far as known afterwards.
         repeated: somebody had said the same before.
         deferred: the outcome is written but not published yet.
+        approvals: how many people have approved; with fewer than `required` the job still waits.
     """
 
     record: JobRecord
     repeated: bool = False
     deferred: bool = False
+    approvals: int = 1
+    required: int = 1
 
 
 class Resolver:
@@ -56,77 +69,113 @@ class Resolver:
         self,
         *,
         store: Store,
-        bus: Bus,
         kernel: KernelClient,
-        submitter: SubmitService,
-        dead_letters: DeadLetterBox,
+        outcomes: Outcomes,
+        auditor: Auditor,
         waiting: Waiting,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._bus = bus
         self._kernel = kernel
-        self._submitter = submitter
-        self._dead_letters = dead_letters
+        self._outcomes = outcomes
+        self._auditor = auditor
         self._waiting = waiting
         self._clock = clock
 
     async def approve(
         self, tenant: TenantId, job_id: JobId, caller: Caller, *, reason: str = "", note: str = ""
     ) -> Resolved:
-        """Lets the job go on; the scheduler checks it once more before it runs.
+        """Counts the caller's yes; with the last one needed the job goes on, and is checked once more before it runs.
 
         Raises:
-            ApiError: 404; 403 `self_approval_denied`; 409 when the job does not wait for approval, was rejected, is
-                not the job that was parked, or the policy of today no longer lets it pass.
+            ApiError: 404; 403 `self_approval_denied` or `approval_role_required`; 409 when the job does not wait for
+                approval, was decided otherwise, is not the job that was parked, belongs to a run that has ended, or the
+                policy of today no longer lets it pass.
             KernelUnavailableError: the policy of today is not known.
         """
-        record = await self._load(tenant, job_id)
-        if record.approval_status == "approved":
-            return await self._approved_before(record)
-        self._must_be_open(record, caller)
-        job = await self._request(record)
-        record, refresh = await self._under_todays_policy(record, job)
-        resolution = self._resolution(caller, reason, note)
-        change = lifecycle.approve(record, resolution)
-        change = msgspec.structs.replace(change, fields={**refresh, **change.fields})
-        if not await self._apply(record, change):
-            latest = await self._load(tenant, job_id)
-            if latest.approval_status == "approved":
-                return await self._approved_before(latest)
-            raise _conflict(latest)
-        metrics.APPROVAL_DECISIONS.labels("approve").inc()
-        log.info("job approved", event="job_approved", job_id=job_id, tenant=tenant, by=caller.name, reason=reason)
-        published = await self._send_on(record, job)
-        return Resolved(record=record, deferred=not published)
+        patience = self._clock.monotonic() + LOCK_WAIT
+        while True:
+            record = await self._load(tenant, job_id)
+            if record.approval_status == "approved":
+                return await self._approved_before(record)
+            await self._must_be_open(record, caller)
+            if not await self._store.approvals.is_locked(job_id):
+                resolved = await self._vote(record, caller, _short(reason), _short(note))
+                if resolved is not None:
+                    return resolved
+            if self._clock.monotonic() >= patience:
+                raise ApiError("approval_retryable_lock", extra={"retryable": True})
+            await self._clock.sleep(_STEP)
 
     async def reject(
         self, tenant: TenantId, job_id: JobId, caller: Caller, *, reason: str = "", note: str = ""
     ) -> Resolved:
-        """Refuses the job for good. Raises as `approve` does, the policy apart."""
-        record = await self._load(tenant, job_id)
-        if record.approval_status == "rejected":
-            return Resolved(record=record, repeated=True)
-        self._must_be_open(record, caller)
-        change = lifecycle.reject(record, self._resolution(caller, reason, note))
-        if not await self._apply(record, change):
-            latest = await self._load(tenant, job_id)
-            if latest.approval_status == "rejected":
-                return Resolved(record=latest, repeated=True)
-            raise _conflict(latest)
-        metrics.APPROVAL_DECISIONS.labels("reject").inc()
-        log.info("job rejected", event="job_rejected", job_id=job_id, tenant=tenant, by=caller.name, reason=reason)
+        """Refuses the job for good: one no is enough. Raises as `approve` does, the policy apart."""
+        patience = self._clock.monotonic() + LOCK_WAIT
+        while True:
+            record = await self._load(tenant, job_id)
+            if record.approval_status == "rejected":
+                return Resolved(record=record, repeated=True)
+            await self._must_be_open(record, caller)
+            must_have_a_say(terms_of(record), record.approval_escalated_at, caller)
+            if not await self._store.approvals.is_locked(job_id):
+                resolved = await self._refuse(record, caller, _short(reason), _short(note))
+                if resolved is not None:
+                    return resolved
+            if self._clock.monotonic() >= patience:
+                raise ApiError("approval_retryable_lock", extra={"retryable": True})
+            await self._clock.sleep(_STEP)
+
+    async def _vote(self, record: JobRecord, caller: Caller, reason: str, note: str) -> Resolved | None:
+        """Casts the vote under the policy of today; None when the job changed meanwhile."""
+        job = await self._request(record)
+        verdict = await self._todays_verdict(record, job)
+        asks = verdict.decision is Decision.REQUIRE_APPROVAL
+        must_have_a_say(verdict.approval if asks else terms_of(record), record.approval_escalated_at, caller)
+        now = unix_micros(self._clock)
+        vote = Vote(who=caller.person, by=caller.name, role=caller.role.value, at=str(now), reason=reason, note=note)
+        ballot = approvals.ballot(record, verdict, vote)
+        voted = await self._store.jobs.vote(record.id, ballot, now=now)
+        if isinstance(voted, Refused):
+            return None
+        if ballot.refresh:
+            await self._note_drift(record, caller, verdict)
+        if voted.outcome is not Cast.MADE:
+            await self._record(caller, record, "approve_vote", reason, votes=f"{voted.votes}/{ballot.required}")
+            log.info("approval recorded", event="approval_recorded", job_id=record.id, by=caller.name)
+            waits = msgspec.structs.replace(record, approval_at=now)
+            return Resolved(record=waits, approvals=voted.votes, required=ballot.required)
+        metrics.APPROVAL_DECISIONS.labels("approved").inc()
+        self._observe(record)
+        log.info("job approved", event="job_approved", job_id=record.id, tenant=record.tenant, by=caller.name)
+        approved = msgspec.structs.replace(record, state=JobState.PENDING, approval_by=caller.name, approval_at=now)
+        # Into the log before anything runs, and out onto the bus even when the log cannot take it just now.
+        await self._record(caller, record, "approve", reason, votes=f"{voted.votes}/{ballot.required}", verdict=verdict)
+        published = await self._outcomes.let_go(approved, job)
+        return Resolved(record=approved, deferred=not published, approvals=voted.votes, required=ballot.required)
+
+    async def _refuse(self, record: JobRecord, caller: Caller, reason: str, note: str) -> Resolved | None:
+        now = unix_micros(self._clock)
+        resolution = Resolution(by=caller.name, role=caller.role.value, reason=reason, note=note, at=now)
+        change = approvals.reject(record, resolution)
+        if isinstance(await self._store.jobs.apply(record.id, change, now=now, known=record), Refused):
+            return None
+        metrics.APPROVAL_DECISIONS.labels("denied").inc()
+        self._observe(record)
+        log.info("job rejected", event="job_rejected", job_id=record.id, tenant=record.tenant, by=caller.name)
         denied = msgspec.structs.replace(
             record,
             state=JobState.DENIED,
+            approval_by=caller.name,
+            approval_at=now,
             failure_reason=change.fields["failure_reason"],
+            error_code=change.fields["error_code"],
             last_state=JobState.APPROVAL_REQUIRED.value,
         )
-        await self._dead_letters.bury(denied, "approval_rejected")
-        await self._tell_denied(denied)
-        await self._mark_published(job_id, JobState.DENIED)
-        self._waiting.wake(job_id)
-        return Resolved(record=denied)
+        await self._record(caller, record, "reject", reason)
+        published = await self._outcomes.refused(denied)
+        self._waiting.wake(record.id)
+        return Resolved(record=denied, deferred=not published)
 
     async def _load(self, tenant: TenantId, job_id: JobId) -> JobRecord:
         record = await self._store.jobs.get(job_id)
@@ -134,94 +183,112 @@ class Resolver:
             raise ApiError("approval_not_found")
         return record
 
-    def _must_be_open(self, record: JobRecord, caller: Caller) -> None:
+    async def _must_be_open(self, record: JobRecord, caller: Caller) -> None:
+        """Raises ApiError unless the job waits for a person, and for another person than the caller."""
         if record.state is not JobState.APPROVAL_REQUIRED or record.approval_status != "pending":
-            raise _conflict(record)
-        if same_person(record.submitted_by, caller.identity):
+            raise conflict(record)
+        try:
+            must_be_another(record, caller)
+        except ApiError:
             log.warning("self-approval refused", event="self_approval_denied", job_id=record.id, by=caller.name)
-            raise ApiError("self_approval_denied")
+            await self._record(caller, record, "self_approval_denied", "")
+            raise
+        if await self.run_ended(record):
+            raise ApiError("approval_terminal_run")
+
+    async def run_ended(self, record: JobRecord) -> bool:
+        """Whether the workflow run a job belongs to has ended."""
+        run_id = record.labels.get("run_id", "")
+        return bool(run_id) and await self._store.approvals.run_status(run_id) in _ENDED_RUNS
 
     async def _request(self, record: JobRecord) -> job_pb2.JobRequest:
         """The parked request, if it is still the one the approval is bound to."""
-        stored = await self._store.jobs.request(record.id)
-        if stored is None:
-            raise ApiError("approval_stale_request", "the request of the job is no longer kept")
-        job = protojson.decode(stored)
-        if not record.safety_job_hash or messages.job_hash(job) != record.safety_job_hash:
+        job = await self.parked_request(record)
+        if job is None:
             raise ApiError("approval_stale_request")
         return job
 
-    async def _under_todays_policy(
-        self, record: JobRecord, job: job_pb2.JobRequest
-    ) -> tuple[JobRecord, dict[str, str]]:
-        """Asks again, as the original requester: an approval counts for the policy of today or not at all."""
-        context = await self._store.jobs.context(record.id)
-        verdict = await self._kernel.check(question_again(job, context))
+    async def parked_request(self, record: JobRecord) -> job_pb2.JobRequest | None:
+        """The request a job was parked with; None when it is gone or is another."""
+        stored = await self._store.jobs.request(record.id)
+        if stored is None:
+            return None
+        job = protojson.decode(stored)
+        holds = bool(record.safety_job_hash) and messages.job_hash(job) == record.safety_job_hash
+        return job if holds else None
+
+    async def verdict_today(self, record: JobRecord, job: job_pb2.JobRequest) -> Verdict:
+        """Asks again, as the original requester. Raises KernelUnavailableError."""
+        return await self._kernel.check(question_again(job, await self._store.jobs.context(record.id)))
+
+    async def _todays_verdict(self, record: JobRecord, job: job_pb2.JobRequest) -> Verdict:
+        """An approval counts for the policy of today or not at all."""
+        verdict = await self.verdict_today(record, job)
         if verdict.decision in (Decision.DENY, Decision.THROTTLE):
-            raise ApiError("approval_stale_snapshot", extra={"decision": verdict.decision.value})
-        if snapshot_base(verdict.snapshot) == snapshot_base(SnapshotId(record.safety_snapshot)):
-            return record, {}
-        refreshed = msgspec.structs.replace(record, safety_snapshot=verdict.snapshot, safety_rule_id=verdict.rule_id)
-        return refreshed, verdict_fields(verdict)
-
-    def _resolution(self, caller: Caller, reason: str, note: str) -> Resolution:
-        return Resolution(
-            by=caller.name,
-            role=caller.role.value,
-            reason=_short(reason),
-            note=_short(note),
-            at=unix_micros(self._clock),
-        )
-
-    async def _apply(self, record: JobRecord, change: Change) -> bool:
-        outcome = await self._store.jobs.apply(record.id, change, now=unix_micros(self._clock), known=record)
-        return not isinstance(outcome, Refused)
+            raise ApiError(
+                "approval_stale_snapshot",
+                extra={"decision": verdict.decision.value, "rule_id": verdict.rule_id, "reason": verdict.reason},
+            )
+        return verdict
 
     async def _approved_before(self, record: JobRecord) -> Resolved:
         """A repetition; it also sends on what the first one could not."""
-        if record.approval_publish_status == "pending" and record.state is JobState.PENDING:
-            stored = await self._store.jobs.request(record.id)
-            if stored is not None:
-                await self._send_on(record, protojson.decode(stored))
-        return Resolved(record=record, repeated=True)
+        given = len(votes_of(record))
+        resolved = Resolved(record=record, repeated=True, approvals=given, required=terms_of(record).required)
+        waits = record.approval_publish_status == "pending" and record.state is JobState.PENDING
+        if not waits or unix_micros(self._clock) - record.approval_at < _ALREADY_SENT:
+            return resolved
+        return msgspec.structs.replace(resolved, deferred=not await self._outcomes.publish(record))
 
-    async def _send_on(self, record: JobRecord, job: job_pb2.JobRequest) -> bool:
-        msg_id = messages.msg_id_approved(subjects.JOB_SUBMIT, record.id)
-        if not await self._submitter.resubmit(job, record.trace_id or record.id, msg_id=msg_id):
-            return False
-        await self._mark_published(record.id, None)
-        return True
+    async def _note_drift(self, record: JobRecord, caller: Caller, verdict: Verdict) -> None:
+        log.info(
+            "the policy has changed since the job was parked",
+            event="approval_policy_drift",
+            job_id=record.id,
+            before=record.safety_snapshot,
+            now=verdict.snapshot,
+            decision=verdict.decision.value,
+        )
+        await self._record(caller, record, "approval_refreshed", verdict.reason, verdict=verdict)
 
-    async def _mark_published(self, job_id: JobId, state: JobState | None) -> None:
-        """The job may be anywhere by now: the mark belongs to the approval, not to a state."""
-        fields = lifecycle.approval_published(unix_micros(self._clock))
-        allowed = frozenset(JobState) if state is None else frozenset({state})
+    def _observe(self, record: JobRecord) -> None:
+        if asked_at := record.approval_requested_at or record.safety_checked_at:
+            metrics.APPROVAL_LATENCY.observe(max(0.0, self._clock.now() - asked_at / 1_000_000))
+
+    async def _record(
+        self,
+        caller: Caller,
+        record: JobRecord,
+        action: str,
+        reason: str,
+        *,
+        votes: str = "",
+        verdict: Verdict | None = None,
+    ) -> None:
+        """Writes a step down. The step is taken by now: what cannot be written waits, and stops the next caller."""
+        extra = {"topic": record.topic, "submitted_by": record.submitted_by, "job_hash": record.safety_job_hash}
         try:
-            await self._store.jobs.annotate(job_id, fields, allowed_from=allowed)
+            await self._auditor.record(
+                caller,
+                action,
+                resource_type="approval",
+                resource_id=record.id,
+                reason=reason,
+                decision=verdict.decision.value if verdict else record.safety_decision,
+                matched_rule=verdict.rule_id if verdict else record.safety_rule_id,
+                snapshot_before=record.safety_snapshot,
+                snapshot_after=verdict.snapshot if verdict else record.safety_snapshot,
+                extra=extra | ({"approvals": votes} if votes else {}),
+                tenant=record.tenant,
+            )
         except CordumError as error:
-            # Published twice is harmless: the second message has the same id.
-            log.warning("approval not marked", event="approval_not_marked", job_id=job_id, error=error.message)
-
-    async def _tell_denied(self, record: JobRecord) -> None:
-        packet = envelope.packet(subjects.GATEWAY_CONTROL_ID, record.trace_id or record.id, self._clock.now())
-        result = packet.job_result
-        result.job_id = record.id
-        result.status = job_pb2.JOB_STATUS_DENIED
-        result.worker_id = subjects.GATEWAY_CONTROL_ID
-        result.error_code = "approval_rejected"
-        result.error_message = record.failure_reason
-        try:
-            msg_id = messages.msg_id_result(subjects.JOB_RESULT, record.id)
-            await self._bus.publish(subjects.JOB_RESULT, envelope.encode(packet), msg_id=msg_id)
-        except BusError as error:
-            log.warning("rejection not announced", event="reject_not_announced", job_id=record.id, error=error.message)
+            log.error("audit waits", event="approval_audit_waits", job_id=record.id, action=action, error=error.message)
 
 
-def _conflict(record: JobRecord) -> ApiError:
-    if record.approval_status in ("approved", "rejected"):
+def conflict(record: JobRecord) -> ApiError:
+    """Why a job that does not wait for a person cannot be decided."""
+    if record.approval_status in RESOLVED:
         return ApiError("approval_already_resolved", extra={"approval_status": record.approval_status})
-    if record.state is JobState.APPROVAL_REQUIRED:
-        return ApiError("approval_retryable_lock", extra={"retryable": True})
     return ApiError("approval_not_actionable", extra={"state": record.state.value})
 
 

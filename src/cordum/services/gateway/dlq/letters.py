@@ -34,9 +34,9 @@ class DeadLetterBox:
         self._clock = clock
         self._ids = ids
 
-    async def bury(self, record: JobRecord, code: str) -> None:
+    async def bury(self, record: JobRecord, code: str) -> bool:
         """Writes the entry of a job that was denied here, and announces it. The job's own record is already written,
-        so a failure is logged and not raised."""
+        so a failure is logged and not raised; False tells of it."""
         entry = DeadLetter(
             job_id=record.id,
             tenant=record.tenant,
@@ -47,13 +47,15 @@ class DeadLetterBox:
             last_state=record.last_state or record.state.value,
             attempts=record.attempts,
         )
+        written = True
         try:
             await self._store.dead_letters.add(entry)
         except CordumError as error:
+            written = False
             log.error("dead letter not written", event="dlq_not_written", job_id=record.id, error=error.message)
-        await self._announce(record, code)
+        return await self._announce(record, code) and written
 
-    async def _announce(self, record: JobRecord, code: str) -> None:
+    async def _announce(self, record: JobRecord, code: str) -> bool:
         packet = envelope.packet(subjects.GATEWAY_CONTROL_ID, record.trace_id or record.id, self._clock.now())
         result = packet.job_result
         result.job_id = record.id
@@ -70,6 +72,8 @@ class DeadLetterBox:
             )
         except BusError as error:
             log.warning("dead letter not announced", event="dlq_not_announced", job_id=record.id, error=error.message)
+            return False
+        return True
 
     async def retry(self, tenant: TenantId, job_id: JobId, caller: Caller) -> "tuple[JobRecord, job_pb2.JobRequest]":
         """Writes a new job like the dead one and removes the entry; the new one is decided like any other.

@@ -6,8 +6,10 @@ import msgspec
 
 from cordum.core.ids import Micros
 from cordum.core.jobs.record import JobRecord
+from cordum.core.jobs.states import JobState
 from cordum.core.policy.decision import Constraints, Remediation
 from cordum.services.gateway.times import rfc3339_micros
+from cordum.store.decision_log import LoggedDecision
 
 
 class DecisionEntry(msgspec.Struct, kw_only=True):
@@ -57,6 +59,26 @@ def entry_of(record: JobRecord) -> DecisionEntry:
         approval_decision=record.approval_decision,
         action=record.safety_decision,
         evaluated_at=rfc3339_micros(record.safety_checked_at),
+    )
+
+
+def logged(record: JobRecord) -> LoggedDecision:
+    """The verdict a record carries, for the decision log; one that does not let the job run is also put on the job's
+    own list."""
+    return LoggedDecision(
+        tenant=record.tenant,
+        job_id=record.id,
+        topic=record.topic,
+        decision=record.safety_decision,
+        at=record.safety_checked_at,
+        rule_id=record.safety_rule_id,
+        reason=record.safety_reason,
+        snapshot=record.safety_snapshot,
+        constraints=record.safety_constraints,
+        agent_id=record.labels.get("agent_id", ""),
+        principal=record.principal,
+        approval_status=record.approval_status,
+        for_job="" if record.state is JobState.PENDING else decision_entry(record).decode(),
     )
 
 

@@ -141,6 +141,8 @@ async def cancel(parts: Parts, call: Call) -> Answer:
     job_id = JobId(call.params["job_id"])
     state, ended = await parts.canceller.cancel(call.tenant, job_id, call.caller)
     reason = "" if ended else "job already terminal"
+    if ended:
+        await parts.auditor.record(call.caller, "cancel", resource_type="job", resource_id=job_id, tenant=call.tenant)
     return answer(Cancelled(id=job_id, job_id=job_id, state=state.value, reason=reason))
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
+from cordum.services.gateway.jobs.quarantine import output_members, verified
 from cordum.store import Page
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -119,7 +120,7 @@ def long_form(record: JobRecord, context: bytes | None, result: bytes | None) ->
         "context_ptr": f"redis://ctx:{record.id}",
         "context": payload(context),
         "result_ptr": record.result_ptr,
-        "result": payload(result),
+        "result": payload(verified(record, result)),
         "actor_id": record.actor_id,
         "actor_type": record.actor_type,
         "idempotency_key": record.idempotency_key,
@@ -158,6 +159,7 @@ def long_form(record: JobRecord, context: bytes | None, result: bytes | None) ->
         shown["last_state"] = record.last_state
     if record.approval_status:
         shown |= approval_members(record)
+    shown |= output_members(record)
     return _ENCODER.encode(shown)
 
 

@@ -6,7 +6,7 @@ is published by the scheduler's replayer.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 from cap.pb.cordum.agent.v1 import job_pb2
@@ -15,7 +15,8 @@ from cordum.bus import Bus, PublishError, envelope, messages, subjects
 from cordum.core.access.caller import Caller
 from cordum.core.errors import CordumError
 from cordum.core.ids import JobId, Micros, PrincipalId, TenantId, Topic, TraceId
-from cordum.core.jobs import lifecycle
+from cordum.core.jobs import approvals, lifecycle
+from cordum.core.jobs.approvals import Window
 from cordum.core.jobs.record import JobRecord, record_from_hash, record_to_hash
 from cordum.core.jobs.states import JobState
 from cordum.core.policy.decision import Decision, Verdict
@@ -25,9 +26,10 @@ from cordum.runtime.clock import Clock, unix_micros
 from cordum.runtime.ids import Ids
 from cordum.runtime.logging import get_logger
 from cordum.services.gateway import protojson
+from cordum.services.gateway.auditing import Auditor
 from cordum.services.gateway.dlq.letters import DeadLetterBox
 from cordum.services.gateway.errors import ApiError
-from cordum.services.gateway.jobs.decisions import decision_entry
+from cordum.services.gateway.jobs.decisions import logged
 from cordum.services.gateway.submit import request as requests
 from cordum.services.gateway.submit import submission as submissions
 from cordum.services.gateway.submit.outcome import Outcome, accepted, approval_required, denial, original_outcome
@@ -68,14 +70,19 @@ class SubmitService:
         kernel: KernelClient,
         topics: TopicRegistry,
         dead_letters: DeadLetterBox,
+        auditor: Auditor,
         clock: Clock,
         ids: Ids,
+        accepts_undecided: bool = True,
     ) -> None:
+        """Takes its ports over; without `accepts_undecided` a submit fails (503) while the kernel gives no answer."""
+        self._accepts_undecided = accepts_undecided
         self._store = store
         self._bus = bus
         self._kernel = kernel
         self._topics = topics
         self._dead_letters = dead_letters
+        self._auditor = auditor
         self._clock = clock
         self._ids = ids
 
@@ -90,11 +97,11 @@ class SubmitService:
         draft = self._checked(wanted, submitter, idempotency_header)
         await self._topics.check(draft.tenant, draft.topic)
         if not draft.idempotency_key:
-            return await self._announce(await self._decide_and_store(draft))
+            return await self._announce(await self._decide_and_store(draft, submitter.caller), submitter.caller)
         while True:
             holder = await self._store.jobs.claim_idempotency_key(draft.tenant, draft.idempotency_key, draft.job_id)
             if holder is None:
-                return await self._announce(await self._under_reservation(draft))
+                return await self._announce(await self._under_reservation(draft, submitter.caller), submitter.caller)
             record = await self._record_of(holder)
             if record is not None:
                 return original_outcome(record)
@@ -158,7 +165,7 @@ class SubmitService:
                 return record
             await self._clock.sleep(_PATIENCE_STEP)
 
-    async def _under_reservation(self, draft: Draft) -> "_Stored":
+    async def _under_reservation(self, draft: Draft, caller: Caller) -> "_Stored":
         """Decides and stores; when that fails and surely nothing is stored, the key is free again.
 
         Where nobody can know whether the record was written, the key stays taken: a repetition finds the record, or
@@ -166,7 +173,7 @@ class SubmitService:
         """
         try:
             async with asyncio.timeout(DECIDE_AND_STORE_SECONDS):
-                return await self._decide_and_store(draft)
+                return await self._decide_and_store(draft, caller)
         except TimeoutError as error:
             raise ApiError("overloaded") from error
         except AnswerLostError:
@@ -181,32 +188,63 @@ class SubmitService:
         except CordumError as error:
             log.warning("idempotency key not released", event="idempotency_not_released", error=error.message)
 
-    async def _decide_and_store(self, draft: Draft) -> "_Stored":
+    async def _decide_and_store(self, draft: Draft, caller: Caller) -> "_Stored":
         now = self._clock.now()
         job = requests.job_request(draft)
         context = requests.context_document(draft, now)
         verdict: Verdict | None = None
         try:
-            verdict = await self._kernel.check(question(job, draft.prompt, draft.context, len(context)))
+            verdict = await self._kernel.check(question(job, context))
         except KernelUnavailableError as error:
+            if not self._accepts_undecided:
+                raise
             log.warning("job accepted undecided", event=SAFETY_UNAVAILABLE, job_id=draft.job_id, error=error.message)
         if verdict is not None and verdict.decision is Decision.THROTTLE:
-            raise ApiError("policy_throttled", verdict.reason or None)
-        record = _first_record(draft, job, verdict, unix_micros(self._clock))
+            await self._put_off(draft, verdict, caller)
+        record = _first_record(draft, job, verdict, unix_micros(self._clock), self._store.approvals.window)
         # Before the write: what could never travel must not be stored either.
         packet = self._packet(job, draft.trace_id, subjects.GATEWAY_ID)
-        await self._store.jobs.create(NewJob(record=record, request=protojson.encode(job), context=context))
+        # A decision that cannot be written down has no consequence: both are one write.
+        decision = logged(record) if verdict is not None else None
+        new = NewJob(record=record, request=protojson.encode(job), context=context, decision=decision)
+        await self._store.jobs.create(new)
         return _Stored(record=record, packet=packet)
 
-    async def _announce(self, stored: "_Stored") -> Outcome:
+    async def _put_off(self, draft: Draft, verdict: Verdict, caller: Caller) -> NoReturn:
+        """Sends a throttled submit away. There is no job, so the logs are all that tells of it."""
+        throttled = requests.job_record(draft, verdict, unix_micros(self._clock))
+        await self._store.decision_log.record(msgspec.structs.replace(logged(throttled), for_job=""))
+        self._note(throttled, "submit_throttled", caller)
+        # Whole seconds, and never sooner than the rule says.
+        wait = -(-verdict.retry_after_ms // 1000)
+        raise ApiError("policy_throttled", verdict.reason or None, retry_after=wait or None)
+
+    def _note(self, record: JobRecord, action: str, caller: Caller) -> None:
+        self._auditor.note(
+            caller,
+            action,
+            resource_type="job",
+            resource_id=record.id,
+            job_id=record.id,
+            agent_id=record.labels.get("agent_id", ""),
+            reason=record.safety_reason,
+            decision=record.safety_decision,
+            matched_rule=record.safety_rule_id,
+            policy_version=record.safety_snapshot,
+            extra={"topic": record.topic},
+            tenant=record.tenant,
+        )
+
+    async def _announce(self, stored: "_Stored", caller: Caller) -> Outcome:
         """Tells the rest of the system about a stored job, and the caller what became of it."""
         record = stored.record
         if record.state is JobState.PENDING:
             await self._publish(record.id, stored.packet, messages.msg_id_submit(record.id))
             return accepted(record)
-        await self._log_decision(record)
         if record.state is JobState.APPROVAL_REQUIRED:
+            self._note(record, "submit_approval_required", caller)
             return approval_required(record)
+        self._note(record, "submit_denied", caller)
         metrics.SAFETY_DENIED.labels(record.topic).inc()
         await self._dead_letters.bury(record, "policy_denied")
         log.info(
@@ -220,19 +258,15 @@ class SubmitService:
         )
         raise denial(record)
 
-    async def _log_decision(self, record: JobRecord) -> None:
-        try:
-            await self._store.jobs.push_decision(record.id, decision_entry(record).decode())
-        except CordumError as error:
-            log.warning("decision not logged", event="decision_not_logged", job_id=record.id, error=error.message)
-
 
 class _Stored(msgspec.Struct, frozen=True):
     record: JobRecord
     packet: bytes
 
 
-def _first_record(draft: Draft, job: job_pb2.JobRequest, verdict: Verdict | None, now: Micros) -> JobRecord:
+def _first_record(
+    draft: Draft, job: job_pb2.JobRequest, verdict: Verdict | None, now: Micros, window: Window
+) -> JobRecord:
     """The job as it is first written, in the state the verdict puts it in."""
     if verdict is None:
         return requests.job_record(draft, None, now, pending_reason=SAFETY_UNAVAILABLE)
@@ -241,7 +275,7 @@ def _first_record(draft: Draft, job: job_pb2.JobRequest, verdict: Verdict | None
     record = requests.job_record(draft, None, now)
     job_hash = messages.job_hash(job)
     if verdict.decision is Decision.REQUIRE_APPROVAL:
-        return _after(record, lifecycle.require_approval(record, verdict, job_hash))
+        return _after(record, approvals.require_approval(record, verdict, job_hash, window))
     denied = _after(record, lifecycle.deny(verdict))
     return msgspec.structs.replace(denied, error_code="policy_denied", safety_job_hash=job_hash)
 

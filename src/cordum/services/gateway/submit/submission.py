@@ -1,6 +1,7 @@
 """What a caller asks for when it submits a job, and whether that makes sense (spec-gateway section 3)."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ _TOPIC: Final = re.compile(r"job(?:\.[A-Za-z0-9][A-Za-z0-9_-]*)+")
 MAX_TOPIC: Final = 256
 MAX_LABELS: Final = 64 * 1024  # characters, names and values together
 _RESERVED_LABELS: Final = ("_governance.", "_ma.")
-_CONTROL_LABELS: Final = ("_", "approval_", "cordum.")
+_CONTROL_LABELS: Final = ("_", "approval_", "cordum.", "safety_bypass")
 """Labels of the control plane: what a client puts there is dropped, it must not look as if we had said it."""
 
 Text = Annotated[str, Meta(max_length=256)]
@@ -97,6 +98,11 @@ def labels_of(submission: Submission) -> dict[str, str]:
             raise invalid("client may not set reserved governance/multi-agent labels", "reserved_label")
     if sum(map(len, labels)) + sum(map(len, labels.values())) > MAX_LABELS:
         raise invalid(f"the labels are longer than {MAX_LABELS} characters together", "labels_too_long")
+    return without_control(labels)
+
+
+def without_control(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels without those that only the control plane says."""
     return {name: value for name, value in labels.items() if not name.lower().startswith(_CONTROL_LABELS)}
 
 

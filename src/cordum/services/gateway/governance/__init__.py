@@ -1,0 +1,1 @@
+"""What the platform remembers for those who govern it: the audit log and the decision log."""
