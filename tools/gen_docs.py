@@ -175,9 +175,16 @@ def _metric_table(rows: Sequence[metrics.Declaration]) -> str:
     return "".join(lines)
 
 
+def policy_language() -> str:
+    """Every key a policy may have."""
+    page: str = runpy.run_path(str(ROOT / "tools" / "policy_language.py"), run_name="policy_language")["page"]()
+    return NOTE + page
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/environment.md": environment,
     "docs/reference/metrics.md": metric_names,
+    "docs/reference/policy-language.md": policy_language,
     **runpy.run_path(str(ROOT / "tools" / "gen_openapi.py"))["PAGES"],
 }
 

@@ -1,9 +1,9 @@
-"""The configuration a new data directory starts with: policy, pools, timeouts."""
+"""The configuration a new data directory starts with: policy, scanners, pools, timeouts."""
 
 from importlib import resources
 from pathlib import Path
 
-FILES = ("safety.yaml", "pools.yaml", "timeouts.yaml")
+FILES = ("safety.yaml", "output_scanners.yaml", "pools.yaml", "timeouts.yaml")
 
 
 def install(directory: Path) -> None:

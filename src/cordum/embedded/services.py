@@ -83,6 +83,7 @@ def configuration(config: Path) -> dict[str, str]:
     """The configuration files of the data directory; a variable set from outside goes before."""
     return {
         "SAFETY_POLICY_PATH": str(config / "safety.yaml"),
+        "OUTPUT_SCANNERS_PATH": str(config / "output_scanners.yaml"),
         # On one machine a look at a file costs nothing, and whoever edits the policy wants to see it work at once.
         "SAFETY_POLICY_RELOAD_INTERVAL": "1s",
         "POOL_CONFIG_PATH": str(config / "pools.yaml"),

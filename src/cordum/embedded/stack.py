@@ -263,6 +263,8 @@ class Stack:
         given = {**services.configuration(self.data_dir.config), **self._options.env}
         env = {
             "CORDUM_INSTANCE_ID": part,
+            # One file per process: it holds the audit events Redis could not take.
+            "CORDUM_AUDIT_SPOOL_PATH": str(self.data_dir.path / f"audit-{part}.jsonl"),
             # Somebody at this machine edits the policy and wants to see what it does.
             "SAFETY_POLICY_RELOAD_INTERVAL": "1s",
             **given,

@@ -1,12 +1,16 @@
-"""cordumctl policy: evaluate, simulate, explain."""
+"""cordumctl policy evaluate, simulate, explain: what the policy says about one job."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cordum.cli.command import ApiCommand, Session, session
 
-app = typer.Typer(no_args_is_help=True, help="Ask what policy would say")
+DEFAULT_BUNDLE = "secops/policy"
+Acknowledged = Annotated[bool, typer.Option("--acknowledge-relaxed", help="Even if something is let run that was not")]
+
+app = typer.Typer()
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="Such as job.default")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated")]
@@ -39,9 +43,13 @@ def simulate(
     requires: Requires = None,
     capability: Capability = "",
     principal: Principal = "",
+    with_: Annotated[
+        Path | None, typer.Option("--with", metavar="FILE", help="As if this were published", show_default=False)
+    ] = None,
+    bundle: Annotated[str, typer.Option("--as", metavar="BUNDLE", help="... as this bundle")] = DEFAULT_BUNDLE,
 ) -> None:
-    """The verdict, leaving no trace in counters."""
-    _ask(session(ctx), "simulate", topic, label, risk_tag, requires, capability, principal)
+    """The verdict, leaving no trace in counters; --with says what a policy file would change."""
+    _ask(session(ctx), "simulate", topic, label, risk_tag, requires, capability, principal, with_, bundle)
 
 
 @app.command(cls=ApiCommand)
@@ -67,21 +75,35 @@ def _ask(
     requires: list[str] | None,
     capability: str,
     principal: str,
+    with_: Path | None = None,
+    bundle: str = "",
 ) -> None:
     from cordum.cli import output
     from cordum.cli.jobs import parse_labels
+    from cordum.cli.policy.bundles import path_of
+    from cordum.cli.policy.files import read_text
 
     given = parse_labels(labels or [])
     meta = {"capability": capability, "risk_tags": risk_tags, "requires": requires, "labels": given}
     body: dict[str, object] = {"topic": topic, "meta": {name: value for name, value in meta.items() if value}}
     body.update({name: value for name, value in (("labels", given), ("principal_id", principal)) if value})
     with asked.client() as client:
-        answer = client.post(f"/policy/{how}", body)
+        if with_ is None:
+            answer = client.post(f"/policy/{how}", body)
+        else:
+            answer = client.post(f"{path_of(bundle)}/simulate", {"request": body, "content": read_text(with_)})
     if asked.wants_json:
         output.print_json(answer)
         return
     known = ("decision", "rule_id", "reason", "policy_snapshot", "constraints", "remediations")
-    fields = [(name, answer.get(name)) for name in known]
+    output.print_fields([(name, answer.get(name)) for name in known])
     if how == "explain":
-        fields += [(name, answer[name]) for name in sorted(answer) if name in ("trace", "matched_rules", "explanation")]
-    output.print_fields(fields)
+        output.print_table(
+            ("#", "RULE", "MATCHED", "FIRST CONDITION NOT MET", "WANTED", "SAW"),
+            (
+                tuple(note.get(name) for name in ("position", "rule_id", "matched", "matcher", "wanted", "observed"))
+                for note in answer.get("trace") or []
+                if isinstance(note, dict)
+            ),
+            "no rule was tried",
+        )

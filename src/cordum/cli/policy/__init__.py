@@ -1,0 +1,1 @@
+"""What `cordumctl policy ...` does."""
