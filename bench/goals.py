@@ -69,4 +69,6 @@ CHECK_UNARY_16 = Goal(
 )
 CHECK_BATCH = Goal("check_batch", "CheckBatch, 256 a call", "decisions/s", at_least=100_000)
 RULES = Goal("rules_scaling", "cost of 10,000 rules against 10", "x", at_most=2, decimals=2)
+FULL_EVALUATION = Goal("full_evaluation", "one decision, whole language, 50 rules", "us", at_most=50, decimals=1)
+SCAN = Goal("scan_clean", "clean text, every scanner on", "MiB/s", at_least=20)
 REDIS_TRIPS = Goal("redis_trips", "Redis round trips per job", "trips", at_most=5, decimals=2)

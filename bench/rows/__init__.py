@@ -1,6 +1,15 @@
 """Every row of the table, in the order they run: what wants an idle stack first, what fills it last."""
 
-from bench.rows import jobs, kernel, machine, reads, rules, stack
+from bench.rows import jobs, kernel, machine, reads, rules, scans, stack
 from bench.rows.row import Row
 
-ALL: tuple[Row, ...] = (*machine.ROWS, *stack.ROWS, *rules.ROWS, *kernel.ROWS, stack.TRIPS, *reads.ROWS, *jobs.ROWS)
+ALL: tuple[Row, ...] = (
+    *machine.ROWS,
+    *stack.ROWS,
+    *rules.ROWS,
+    *scans.ROWS,
+    *kernel.ROWS,
+    stack.TRIPS,
+    *reads.ROWS,
+    *jobs.ROWS,
+)

@@ -1,7 +1,9 @@
-"""What ten thousand rules cost against ten, in the evaluator the kernel runs, without the network around it."""
+"""What a decision costs in the evaluator the kernel runs, with few and many rules, without the network around it."""
 
 import gc
 import time
+
+import msgspec
 
 from bench import goals
 from bench.lab import Effort, Lab
@@ -9,13 +11,25 @@ from bench.rows.row import Row
 from bench.stats import Run
 from cordum.core.policy.compile import CompiledPolicy, compile_policy
 from cordum.core.policy.decision import Decision
-from cordum.core.policy.document import Match, PolicyDocument, Rule
+from cordum.core.policy.document import (
+    ContentMatch,
+    InputRule,
+    Match,
+    McpLists,
+    McpMatch,
+    PolicyDocument,
+    Rule,
+    Selector,
+    TenantPolicy,
+    Tier,
+)
 from cordum.core.policy.evaluate import evaluate
 from cordum.core.policy.request import PolicyRequest, policy_request
 
-_FEW, _MANY = 10, 10_000
+_FEW, _USUAL, _MANY = 10, 50, 10_000
 _REQUESTS = 1_000
 _ROUNDS = 40
+_CONFIG = b'{"safety":{"denied_topics":["job.never"]}}'
 _DECISIONS = (Decision.ALLOW, Decision.DENY, Decision.REQUIRE_APPROVAL)
 
 
@@ -79,7 +93,58 @@ async def rules_scaling(_lab: Lab, _effort: Effort) -> Run:
     return Run(value=large / small, extra={"us_at_10": small, "us_at_10000": large})
 
 
+def whole_language(rules: int) -> CompiledPolicy:
+    """As `policy`, with an invariant, rules for MCP and a workflow, a rule about content, and a tenant's bounds."""
+    plain = policy(rules).document
+    extra = (
+        Rule(
+            id="invariant",
+            match=Match(labels={"path.class": "secret"}),
+            decision=Decision.REQUIRE_APPROVAL,
+            invariant=True,
+        ),
+        Rule(id="mcp", match=Match(mcp=McpMatch(tools=("drop_db",))), decision=Decision.DENY),
+        Rule(
+            id="workflow",
+            tier=Tier.WORKFLOW,
+            selector=Selector(workflow_id="deploy"),
+            match=Match(labels={"env": "prod"}),
+            decision=Decision.DENY,
+        ),
+    )
+    return compile_policy(
+        msgspec.structs.replace(
+            plain,
+            rules=(*extra, *plain.rules),
+            input_rules=(InputRule(id="size", match=ContentMatch(risk_tags=("export",), size_gt=1_000)),),
+            tenants={"default": TenantPolicy(deny_topics=("job.never.*",), mcp=McpLists(deny_tools=("rm",)))},
+        )
+    )
+
+
+async def full_evaluation(_lab: Lab, _effort: Effort) -> Run:
+    few, many = whole_language(_USUAL), whole_language(_MANY)
+    few_asked, many_asked = (
+        [msgspec.structs.replace(request, effective_config=_CONFIG) for request in requests(rules)]
+        for rules in (_USUAL, _MANY)
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        pairs = [(_microseconds(few, few_asked), _microseconds(many, many_asked)) for _ in range(_ROUNDS)]
+    finally:
+        gc.enable()
+    small, large = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+    return Run(value=small, extra={"us_at_50": small, "us_at_10000": large, "ratio": large / small})
+
+
 ROWS = (
+    Row(
+        goals.FULL_EVALUATION,
+        full_evaluation,
+        warm=False,
+        note="as the row below, with invariants, MCP, tiers, tenants, content size and an effective configuration",
+    ),
     Row(
         goals.RULES,
         rules_scaling,
