@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from cordum.core.ids import DispatchId, JobId, Micros, PoolName, RuleId, SnapshotId, TenantId, TraceId, WorkerId
-from cordum.core.jobs import lifecycle
+from cordum.core.jobs import approvals, lifecycle
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import ACTIVE, MOVES, TERMINAL, JobState, may_move
@@ -52,8 +52,10 @@ WIDENED: dict[JobState, set[JobState]] = {
     S.DISPATCHED: {S.PENDING},
     S.RUNNING: {S.PENDING, S.SCHEDULED},
     S.RETRYING: {S.PENDING},
+    S.OUTPUT_QUARANTINED: {S.SUCCEEDED, S.FAILED},
 }
-"""What we allow beyond it, so that a job whose dispatch or worker failed is placed again."""
+"""What we allow beyond it, so that a job whose dispatch or worker failed is placed again, and a person can let a
+quarantined result go."""
 
 
 @pytest.mark.parametrize("before", list(JobState))
@@ -63,9 +65,8 @@ def test_the_moves_are_those_of_the_specification(before: JobState) -> None:
 
 @pytest.mark.parametrize("before", sorted(TERMINAL))
 def test_what_has_ended_stays_so(before: JobState) -> None:
-    assert [after for after in JobState if may_move(before, after)] == (
-        [S.OUTPUT_QUARANTINED] if before is S.SUCCEEDED else []
-    )
+    by_a_word = {S.SUCCEEDED: [S.OUTPUT_QUARANTINED], S.OUTPUT_QUARANTINED: [S.SUCCEEDED, S.FAILED]}
+    assert [after for after in JobState if may_move(before, after)] == by_a_word.get(before, [])
 
 
 @dataclass
@@ -247,13 +248,13 @@ class Lives(RuleBasedStateMachine):
         if verdict is DENY:
             self.happen(model, data, lambda _: lifecycle.deny(DENY))
         else:
-            self.happen(model, data, lambda record: lifecycle.require_approval(record, ASK, "hash"))
+            self.happen(model, data, lambda record: approvals.require_approval(record, ASK, "hash"))
 
-    @rule(model=jobs, data=st.data(), word=st.sampled_from([lifecycle.approve, lifecycle.reject]))
+    @rule(model=jobs, data=st.data(), word=st.sampled_from([approvals.approve, approvals.reject]))
     def resolve(
-        self, model: Model, data: st.DataObject, word: Callable[[JobRecord, lifecycle.Resolution], Change]
+        self, model: Model, data: st.DataObject, word: Callable[[JobRecord, approvals.Resolution], Change]
     ) -> None:
-        resolution = lifecycle.Resolution(by="ann", role="admin", at=Micros(1))
+        resolution = approvals.Resolution(by="ann", role="admin", at=Micros(1))
         self.happen(model, data, lambda record: word(record, resolution))
 
     @rule(model=jobs, data=st.data(), what=st.sampled_from(["wait", "fail", "cancel", "quarantine"]))

@@ -85,6 +85,15 @@ async def test_an_approval_needs_another_person(admin: Operator, approver: Opera
 
     own = await admin("approval", "approve", job_id)
     assert own.code == 1 and "another person" in own.err
+    assert "you are admin" in own.err and "CORDUM_API_KEYS" in own.err and "docs/guides/approvals.md" in own.err
+
+    about = await approver("approval", "context", job_id)
+    assert about.code == 0, about.err
+    assert "whoever may approve" in about.out and "ACME" in about.out and "asked by" in about.out
+    sound = await approver("approval", "repair", job_id)
+    assert sound.code == 0 and "nothing is wrong with it" in sound.out
+    assert (await approver("approval", "repair", job_id, "--apply")).code == 1
+    assert (await approver("approval", "job", job_id)).code == 2
 
     done = await approver("approval", "approve", job_id, "--reason", "is right")
     assert done.code == 0, done.err

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from cordum.embedded.servers import Server
 from cordum.rpc.kernel_client import KernelClient
 from cordum.runtime.clock import SystemClock
 from cordum.runtime.lifecycle import Lifecycle
-from cordum.runtime.settings import GatewaySettings, SafetyKernelSettings, load
+from cordum.runtime.settings import GatewaySettings, NatsSettings, RedisSettings, SafetyKernelSettings, load
 from cordum.services.gateway.app import Gateway
 from cordum.services.gateway.keysource import KeySource
 from cordum.services.safety_kernel.app import Kernel
@@ -122,7 +122,15 @@ async def make_world(
     for function in ("os.stat", "io.BufferedReader.read", "io.TextIOWrapper.read"):
         event_loop_guard.functions[function].can_block_in("cordum/services/gateway/router.py", "build")
 
-    async def make(policy: str = POLICY, keys: str = KEYS, *, production: bool = False, **env: str) -> World:
+    async def make(
+        policy: str = POLICY,
+        keys: str = KEYS,
+        *,
+        production: bool = False,
+        with_bundles: bool = False,
+        kernel: Mapping[str, str] | None = None,
+        **env: str,
+    ) -> World:
         path = tmp_path / f"safety-{len(worlds)}.yaml"
         path.write_text(policy)
         kernel_env = {
@@ -130,17 +138,20 @@ async def make_world(
             "SAFETY_KERNEL_ADMIN_ADDR": "127.0.0.1:0",
             "SAFETY_POLICY_PATH": str(path),
             "SAFETY_POLICY_RELOAD_INTERVAL": "100ms",
+            **(kernel or {}),
         }
         kernel_life, life = Lifecycle(), Lifecycle()
         lives.extend((kernel_life, life))
-        kernel = Kernel(load(SafetyKernelSettings, kernel_env), None)
-        await asyncio.to_thread(kernel.load)
-        await kernel.serve(kernel_life)
+        servers = {"NATS_URL": nats_server.url, "REDIS_URL": redis_server.url}
+        # Bundles are in Redis; a kernel that is told of none has the file alone.
+        where = (load(NatsSettings, servers), load(RedisSettings, servers)) if with_bundles else (None, None)
+        safety = await asyncio.to_thread(Kernel, load(SafetyKernelSettings, kernel_env), *where)
+        await asyncio.to_thread(safety.load)
+        await safety.serve(kernel_life)
         settings = load(
             GatewaySettings,
             {
-                "NATS_URL": nats_server.url,
-                "REDIS_URL": redis_server.url,
+                **servers,
                 "SAFETY_KERNEL_ADDR": kernel_env["SAFETY_KERNEL_ADDR"],
                 "GATEWAY_HTTP_ADDR": "127.0.0.1:0",
                 "GATEWAY_GRPC_ADDR": "127.0.0.1:0",

@@ -13,9 +13,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from cordum.embedded.servers import Server
 from cordum.rpc.channel import ClientTls, open_channel
 from cordum.rpc.kernel_client import KernelClient
 from cordum.runtime.clock import SystemClock
+from cordum.store.options import StoreOptions
+from cordum.store.store import Store
 
 POLICY = """
 version: v1
@@ -163,3 +166,20 @@ async def get(url: str) -> httpx.Response:
 @pytest.fixture
 def http_get() -> Callable[[str], Any]:
     return get
+
+
+@pytest_asyncio.fixture
+async def bundle_store(redis_server: Server) -> AsyncIterator[Store]:
+    """The store the kernels of a test read their bundles from: `REDIS_URL=redis_server.url`."""
+    store = await Store.connect(StoreOptions(url=redis_server.url))
+    yield store
+    await store.aclose()
+
+
+async def put_bundles(store: Store, bundles: dict[str, object], **more: object) -> None:
+    """Stores exactly these, as another tool might: `more` goes beside them (`manifest`)."""
+
+    def change(before: dict[str, Any]) -> dict[str, Any]:
+        return {"bundles": bundles, **more}
+
+    await store.configs.update("system", "policy", change)

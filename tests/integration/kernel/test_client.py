@@ -65,8 +65,13 @@ def answers(*responses: bytes) -> Call:
         answers(),
         answers(b"\x08\x01", b"\x08\x01"),
         answers(b"\xff\xff\xff"),
+        answers(b""),
+        answers(b"\x08\x00\x22\x01s"),
+        answers(b"\x08\x01"),
+        answers(b"\x08\x03"),
+        answers(b"\x08\x63"),
     ],
-    ids=["short", "long", "unreadable"],
+    ids=["short", "long", "unreadable", "empty", "undecided", "no policy", "nobody's approval", "nobody's word"],
 )
 async def test_nonsense_is_no_decision(fake: StartFake, connect: Connect, batch: Call) -> None:
     server = await fake({BATCH: {"CheckBatch": batch}})
@@ -77,10 +82,72 @@ async def test_nonsense_is_no_decision(fake: StartFake, connect: Connect, batch:
     assert client.state is not BreakerState.CLOSED
 
 
-@pytest.mark.parametrize("answer", [b"", b"\x08\x00", b"\x08\x06", b"\x08\x63", b"\x08\x02"])
+@pytest.mark.parametrize("answer", [b"\x08\x06\x22\x01s", b"\x08\x63\x22\x01s", b"\x08\x02", b"\x08\x02\x22\x01s"])
 async def test_an_unknown_decision_denies(fake: StartFake, connect: Connect, answer: bytes) -> None:
     server = await fake({BATCH: {"CheckBatch": answers(answer)}})
     assert (await connect(server.address).check(question())).decision is Decision.DENY
+
+
+async def test_a_plain_answer_that_makes_no_sense_is_none(fake: StartFake, connect: Connect) -> None:
+    async def nobodys(request: bytes, context: object) -> bytes:
+        return b"\x08\x01"
+
+    server = await fake({STANDARD: dict.fromkeys(("Evaluate", "Simulate", "Explain", "Check"), nobodys)})
+    client = connect(server.address)
+    for call in (client.evaluate, client.simulate, client.explain):
+        with pytest.raises(KernelUnavailableError, match="a decision without the policy it is by"):
+            await call(question())
+    assert client.state is not BreakerState.CLOSED
+
+
+async def test_terms_travel_and_bad_ones_deny(fake: StartFake, connect: Connect) -> None:
+    terms = kernel_pb2.ApprovalTerms(required=2, roles=["secops"], expires_after_s=60)
+    asks, waits = b"\x08\x03\x22\x01s", b"\x08\x04\x22\x01s"
+    extras = {
+        asks: kernel_pb2.ResponseExtras(approval=terms).SerializeToString(),
+        waits: kernel_pb2.ResponseExtras(retry_after_ms=1500).SerializeToString(),
+    }
+    replies = [
+        asks + extras[asks],
+        waits + extras[waits],
+        asks + kernel_pb2.ResponseExtras(approval=kernel_pb2.ApprovalTerms(required=-1)).SerializeToString(),
+        asks + b"\xc2\x3e\x01\xff",
+        waits + kernel_pb2.ResponseExtras(retry_after_ms=-1).SerializeToString(),
+    ]
+    found = []
+    for reply in replies:
+        server = await fake({BATCH: {"CheckBatch": answers(reply)}})
+        found.append(await connect(server.address).check(question()))
+    assert (found[0].approval.required, found[0].approval.roles, found[0].approval.expires_after_s) == (
+        2,
+        ("secops",),
+        60,
+    )
+    assert (found[1].decision, found[1].retry_after_ms) == (Decision.THROTTLE, 1500)
+    assert [verdict.decision for verdict in found[2:]] == [Decision.DENY] * 3
+
+
+async def test_a_trial_that_makes_no_sense_or_fails_is_none_and_leaves_the_breaker_alone(
+    fake: StartFake, connect: Connect
+) -> None:
+    replies = [
+        b"\xff\xff",
+        b"",
+        kernel_pb2.TrialResponse(snapshot="s", responses=[b""]).SerializeToString(),
+        kernel_pb2.TrialResponse(current_responses=[b""], responses=[b""]).SerializeToString(),
+    ]
+
+    async def trial(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if not replies:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        return replies.pop(0)
+
+    server = await fake({BATCH: {"Trial": trial}})
+    client = connect(server.address)
+    for _ in range(5):
+        with pytest.raises(KernelUnavailableError, match="trial"):
+            await client.trial(kernel_pb2.TrialRequest(requests=[b""]))
+    assert client.state is BreakerState.CLOSED
 
 
 async def test_bytes_that_are_no_message_at_all(fake: StartFake, connect: Connect) -> None:
@@ -109,7 +176,9 @@ async def test_a_kernel_that_does_not_answer_in_time(fake: StartFake, connect: C
 async def test_a_kernel_without_the_batch_call_is_asked_one_by_one(fake: StartFake, connect: Connect) -> None:
     async def check(request: bytes, context: object) -> bytes:
         asked = safety_pb2.PolicyCheckRequest.FromString(request)
-        answer = safety_pb2.PolicyCheckResponse(decision=1 if asked.topic == "job.yes" else 2, rule_id=asked.job_id)
+        answer = safety_pb2.PolicyCheckResponse(
+            decision=1 if asked.topic == "job.yes" else 2, rule_id=asked.job_id, policy_snapshot="s"
+        )
         return bytes(answer.SerializeToString())
 
     server = await fake({STANDARD: {"Check": check, "Explain": check}})

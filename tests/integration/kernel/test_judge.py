@@ -1,6 +1,7 @@
 """The judge by itself: what happens when the evaluation fails, and how fast it is."""
 
 import time
+from typing import Any
 
 import pytest
 from cap.pb.cordum.agent.v1 import job_pb2, safety_pb2
@@ -8,10 +9,14 @@ from structlog.testing import capture_logs
 
 from cordum.core.ids import SnapshotId
 from cordum.core.policy.compile import compile_policy
-from cordum.core.policy.decision import Decision
+from cordum.core.policy.decision import ApprovalTerms, Decision
 from cordum.core.policy.document import Match, PolicyDocument, Rule
+from cordum.core.policy.evaluate import evaluate
 from cordum.core.policy.parse import parse_policy
 from cordum.core.policy.request import PolicyRequest
+from cordum.core.policy.rules import Counted
+from cordum.core.policy.velocity import VelocityQuery
+from cordum.rpc import convert
 from cordum.rpc.gen.cordum.v1 import kernel_pb2
 from cordum.services.safety_kernel import judge as judging
 from cordum.services.safety_kernel.judge import Judge
@@ -106,7 +111,7 @@ def test_memory_stays_bounded() -> None:
     for number in range(20_000):
         judge.answer(asked(labels={"n": str(number)}))
     judge.answer(asked(labels={"large": "x" * 100_000}))
-    assert len(judge._known) <= 8192
+    assert len(judge._known) <= judging.MOST_KNOWN
     assert max(map(len, judge._known)) <= 2048
 
 
@@ -137,3 +142,104 @@ def test_a_batch_of_256_is_decided_within_a_few_milliseconds(rules: int) -> None
 
     # About 2 ms on an idle core: the guide's 5 ms for one decision hold for the whole batch.
     assert min(cost() for _ in range(20)) < 0.005
+
+
+def test_what_is_remembered_is_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_of: list[str] = []
+
+    def counted(policy: Any, request: PolicyRequest, *more: Any) -> Any:
+        asked_of.append(request.topic)
+        return evaluate(policy, request, *more)
+
+    now = 100.0
+    monkeypatch.setattr(judging, "evaluate", counted)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    judge = Judge(most_known=2, known_for=10.0)
+    judge.adopt(compile_policy(PolicyDocument(rules=(Rule(id="r", decision=Decision.ALLOW),))), SnapshotId("1:x"))
+    for topic in ("job.a", "job.a", "job.b", "job.a"):
+        judge.answer(asked(topic=topic))
+    assert asked_of == ["job.a", "job.b"]
+    judge.answer(asked(topic="job.c"))
+    judge.answer(asked(topic="job.a"))
+    assert asked_of == ["job.a", "job.b", "job.c", "job.a"]
+    now += 9.9
+    judge.answer(asked(topic="job.a"))
+    assert len(asked_of) == 4
+    now += 0.2
+    judge.answer(asked(topic="job.a"))
+    assert len(asked_of) == 5
+
+
+def judge_by(text: str) -> Judge:
+    judge = Judge()
+    judge.adopt(compile_policy(parse_policy(text.encode())), SnapshotId("1:x"))
+    return judge
+
+
+COUNTING = """
+rules:
+  - id: fast
+    velocity: {max_requests: 1, window_seconds: 60, key: "tenant"}
+    decision: throttle
+    throttle: {retry_after_ms: 1500}
+  - {id: ok, decision: allow}
+"""
+
+
+def test_what_must_be_counted_is_asked_and_the_answer_goes_by_it() -> None:
+    judge = judge_by(COUNTING)
+    request = asked(tenant="acme")
+
+    assert judge.queries(request) == (VelocityQuery("fast", "acme", 60, 1, "j"),)
+    assert read(judge.answer(request)).rule_id == "ok"
+    verdict = convert.verdict_from_response(read(judge.answer(request, Counted(frozenset({"fast"})))), 0)
+    assert (verdict.decision, verdict.rule_id, verdict.retry_after_ms) == (Decision.THROTTLE, "fast", 1500)
+    uncounted = read(judge.answer(request, Counted(frozenset(), frozenset({"fast"}))))
+    assert (uncounted.approval_required, uncounted.reason) == (True, "velocity check unavailable")
+    # Nothing of it is remembered.
+    assert read(judge.answer(request)).rule_id == "ok"
+    batch = judge.answer_batch([request, request], [Counted(), Counted(frozenset({"fast"}))])
+    answers = kernel_pb2.CheckBatchResponse.FromString(batch).responses
+    assert [read(answer).rule_id for answer in answers] == ["ok", "fast"]
+
+
+def test_a_policy_that_does_not_count_asks_nothing() -> None:
+    assert judge_of(Rule(id="r")).queries(asked()) == ()
+    assert Judge().queries(asked()) == ()
+    assert judge_by(COUNTING).queries(b"\xff") == ()
+
+
+def test_the_terms_of_an_approval_travel_with_the_answer() -> None:
+    judge = judge_by("rules: [{id: r, decision: require_approval, approval: {required: 2, roles: [secops]}}]")
+    verdict = convert.verdict_from_response(read(judge.answer(asked())), 0)
+
+    assert verdict.approval == ApprovalTerms(required=2, roles=("secops",))
+
+
+def test_content_and_its_size_are_judged() -> None:
+    judge = judge_by("""
+default_decision: allow
+input_rules:
+  - {id: kw, match: {keywords: [bomb], content_types: [text/plain]}, decision: deny, reason: no}
+  - {id: size, match: {input_size_gt: 100}, decision: require_approval}
+""")
+
+    assert read(judge.answer(asked(input_content=b"a bomb", input_content_type="Text/Plain"))).reason == (
+        "no: keyword matched: bomb"
+    )
+    assert read(judge.answer(asked(input_content=b"a bomb"))).decision == 1
+    sized = read(judge.answer(asked(input_size_bytes=101)))
+    assert (sized.approval_required, sized.approval_ref, sized.rule_id) == (True, "j", "size")
+
+
+def test_the_rules_of_one_job_do_not_leak_into_another() -> None:
+    judge = judge_by("""
+rules:
+  - {id: own, tier: job, selector: {job_id: special}, decision: allow}
+  - {id: all, decision: deny}
+""")
+
+    for _ in range(2):
+        assert read(judge.answer(asked(job_id="plain"))).rule_id == "all"
+        assert read(judge.answer(asked(job_id="special"))).rule_id == "own"
+        assert read(judge.answer(asked(job_id="job/special/policy"))).rule_id == "own"

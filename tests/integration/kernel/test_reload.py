@@ -50,7 +50,7 @@ async def test_a_new_policy_counts_within_the_interval_and_a_bad_one_never(
     assert "alow" in str(health.json()["policy"])
     metrics = (await http_get(f"{kernel.admin}/metrics")).text
     assert "cordum_policy_stale 1.0" in metrics
-    assert 'cordum_policy_load_failures_total{reason="invalid"} 1.0' in metrics
+    assert 'cordum_policy_load_failures_total{bundle="base",reason="invalid"} 1.0' in metrics
 
     kernel.policy.write_text(ALLOW)
     await kernel.logged("policy_loaded", 3)

@@ -8,6 +8,7 @@ from tests.integration.scheduler.world import World, echo
 from cordum.bus import Bus
 from cordum.core.jobs.states import JobState
 from cordum.rpc.kernel_client import KernelClient
+from cordum.rpc.output_client import OutputClient
 from cordum.runtime.clock import SystemClock
 from cordum.runtime.lifecycle import Lifecycle
 from cordum.runtime.settings import SchedulerSettings
@@ -63,7 +64,8 @@ async def test_a_job_costs_few_round_trips(world: World) -> None:
     bus = await Bus.connect(settings)
     kernel = KernelClient.from_settings(settings, clock)
     life = Lifecycle()
-    scheduler = Scheduler(settings, files, bus=bus, store=store, kernel=kernel, clock=clock)
+    output = OutputClient.from_settings(settings, clock)
+    scheduler = Scheduler(settings, files, bus=bus, store=store, kernel=kernel, output=output, clock=clock)
     await scheduler.start(life)
     await world.start_agent({"job.work": echo})
     first = await world.until(await world.submit("job.work"), JobState.SUCCEEDED)
@@ -79,5 +81,6 @@ async def test_a_job_costs_few_round_trips(world: World) -> None:
     assert MOST_ROUND_TRIPS >= 1 + 3  # the gateway's one, and ours: claim, commit, result
     await life.unwind()
     await kernel.aclose()
+    await output.aclose()
     await bus.aclose()
     await store.aclose()

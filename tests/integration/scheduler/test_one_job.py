@@ -9,7 +9,7 @@ from tests.integration.scheduler.world import Blobs, Process, World, echo
 from cordum.bus import envelope, subjects
 from cordum.bus.core import CoreMessage
 from cordum.core.ids import JobId
-from cordum.core.jobs import lifecycle
+from cordum.core.jobs import approvals, lifecycle
 from cordum.core.jobs.states import JobState
 
 
@@ -98,7 +98,7 @@ async def test_an_approval_for_another_request_does_not_count(world: World, sche
     await world.start_agent({"job.careful": echo})
     job_id = await world.submit("job.careful")
     record = await world.until(job_id, JobState.APPROVAL_REQUIRED)
-    other = lifecycle.approve(record, lifecycle.Resolution(by="boss", role="admin", at=record.updated_at))
+    other = approvals.approve(record, approvals.Resolution(by="boss", role="admin", at=record.updated_at))
     forged = lifecycle.Change(
         to=other.to, allowed_from=other.allowed_from, fields={**other.fields, "approval_job_hash": "0" * 64}
     )

@@ -24,7 +24,7 @@ import nats
 from cordum.bus import Bus, envelope, subjects
 from cordum.bus.messages import msg_id_submit
 from cordum.core.ids import JobId, PrincipalId, TenantId, Topic, TraceId, micros
-from cordum.core.jobs import lifecycle
+from cordum.core.jobs import approvals
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
 from cordum.embedded.ports import free_port
@@ -405,7 +405,7 @@ class World:
         """A person says yes, as the gateway records it."""
         record = await self.record(job_id)
         now = micros(time.time())
-        change = lifecycle.approve(record, lifecycle.Resolution(by="boss", role="admin", at=now))
+        change = approvals.approve(record, approvals.Resolution(by="boss", role="admin", at=now))
         assert isinstance(await self.store.jobs.apply(job_id, change, now=now, known=record), Applied)
         if publish:
             await self.publish_again(job_id)
@@ -414,7 +414,7 @@ class World:
         """A person says no, and whoever was to tell it dies."""
         record = await self.record(job_id)
         now = micros(time.time())
-        change = lifecycle.reject(record, lifecycle.Resolution(by="boss", role="admin", at=now))
+        change = approvals.reject(record, approvals.Resolution(by="boss", role="admin", at=now))
         assert isinstance(await self.store.jobs.apply(job_id, change, now=now, known=record), Applied)
 
     async def publish_cancel(self, job_id: JobId) -> None:

@@ -12,6 +12,8 @@ import pytest_asyncio
 import redis.asyncio as redis
 from tests.integration.store.conftest import Open, make_job
 
+from cordum.core.audit.event import AuditEvent
+from cordum.core.audit.verify import ChainStatus
 from cordum.core.ids import DispatchId, JobId, Micros, PoolName, TenantId, WorkerId
 from cordum.core.jobs import lifecycle
 from cordum.core.jobs.states import JobState
@@ -19,6 +21,7 @@ from cordum.core.policy.decision import Decision, Verdict
 from cordum.embedded.servers import Server
 from cordum.store import Applied, DeadLetter, Refused, Store, StoreConflictError, StoreOptions, StoreUnavailableError
 from cordum.store.cluster import SLOTS
+from cordum.store.decision_log import DecisionQuery, LoggedDecision
 
 PASSWORD = "cluster-test"
 TENANT = TenantId("default")
@@ -143,6 +146,30 @@ async def test_everything_works_on_a_cluster(cluster: Cluster, opened: Open) -> 
 
 
 @pytest.mark.seed("S263")
+async def test_the_audit_and_the_decision_log_work_there_too(cluster: Cluster, opened: Open) -> None:
+    store = await opened(cluster.options(0))
+    for number, tenant in enumerate(map(TenantId, ("a", "b", "c", "default"))):
+        event = AuditEvent(
+            id=f"e{number}", event_type="safety.decision", tenant=tenant, action="x", created_at=Micros(number + 1)
+        )
+        await store.audit.append(event)
+        assert (await store.audit.verify(tenant)).status is ChainStatus.OK
+        decided = LoggedDecision(
+            tenant=tenant,
+            job_id=JobId(f"job-{number}"),
+            topic="job.a",
+            decision="DENY",
+            at=Micros(5_000),
+            rule_id="r",
+            agent_id="a",
+            for_job="{}",
+        )
+        await store.decision_log.record(decided)
+        found = await store.decision_log.page(DecisionQuery(tenant=tenant, since=0, until=10, agent_id="a"))
+        assert [item.job_id for item in found.items] == [decided.job_id]
+        assert await store.jobs.decisions(decided.job_id, 5) == ["{}"]
+
+
 async def test_one_live_seed_is_enough(cluster: Cluster, free_port: "type[int]", opened: Open) -> None:
     options = cluster.options(4)
     dead = ("127.0.0.1", free_port())

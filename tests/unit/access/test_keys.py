@@ -108,6 +108,10 @@ def test_who_counts_as_the_same_person() -> None:
     assert same_person(alice.identity, alice.identity)
     assert not same_person(alice.identity, bob.identity)
     assert same_person(f"apikey:{'0' * 16}|principal:alice", alice.identity)
-    assert same_person(f"{alice.identity.partition('|')[0]}|principal:somebody", alice.identity)
+    key = alice.identity.partition("|")[0]
+    assert not same_person(f"{key}|principal:somebody", alice.identity), "a key that was given to somebody else"
+    assert same_person(f"{key}|claimed:somebody", alice.identity)
+    assert same_person(key, alice.identity)
+    assert same_person("apikey:0123|claimed:alice", alice.identity)
     assert not same_person("", alice.identity)
     assert not same_person("apikey:|principal:", alice.identity)

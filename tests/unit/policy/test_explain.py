@@ -99,7 +99,7 @@ def request_for(n: int) -> PolicyRequest:
 def test_ten_thousand_rules_that_differ_in_something_leave_one_candidate(kind: str) -> None:
     policy = compiled(*map(KINDS[kind], range(10_000)))
 
-    assert len(policy.index.candidates(request_for(9_999))) == 1
+    assert len(policy.main.index.candidates(request_for(9_999))) == 1
     assert evaluate(policy, request_for(9_999)).rule_id == "r9999"
 
 

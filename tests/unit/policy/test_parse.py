@@ -4,8 +4,20 @@ import textwrap
 
 import pytest
 
-from cordum.core.policy.decision import Decision
-from cordum.core.policy.document import PolicyDocument
+from cordum.core.output.finding import Severity
+from cordum.core.policy.compile import compile_policy
+from cordum.core.policy.decision import ApprovalTerms, Decision, OutputDecision
+from cordum.core.policy.document import (
+    Combine,
+    DelegationMatch,
+    FailMode,
+    Match,
+    McpMatch,
+    PolicyDocument,
+    Selector,
+    Tier,
+    Velocity,
+)
 from cordum.core.policy.errors import PolicyError
 from cordum.core.policy.parse import MAX_BYTES, parse_policy
 
@@ -78,6 +90,110 @@ def test_every_field_of_the_language_as_built() -> None:
     assert rule.line == 6
 
 
+def test_every_section_of_the_language() -> None:
+    document = load("""
+        combine: deny_overrides
+        rules:
+          - id: agent
+            tier: workflow
+            selector: {workflow_id: w}
+            match:
+              mcp: {servers: [GitHub], allow_tools: [a], not_actions: [write]}
+              agent_risk_tiers: [high]
+              agent_data_classifications: [pii]
+              predicate: delegation.depth > 2
+              delegation: {max_depth: 2, issuers: [a], require_issuer: a, required_scope: [read]}
+            velocity: {max_requests: 5, window_seconds: 60, key: "tenant:labels.user"}
+            decision: require_approval
+            approval: {required: 2, roles: [secops], expires_after: 1h30m, escalate_after: 600, escalate_to: [admin]}
+          - {id: slow, decision: throttle, throttle: {retry_after_ms: 1500}}
+        input_policy: {enabled: true, fail_mode: open, max_scan_bytes: 100}
+        input_rules:
+          - id: in
+            severity: low
+            match:
+              content_types: [text/html]
+              scanners: [secret_leak]
+              detectors: [pii, secret]
+              content_patterns: ["AKIA[A-Z]+"]
+              keywords: [bomb]
+              input_size_gt: 10
+              max_input_bytes: 20
+              scope: {instruction_path: a.b, items_path: items, allowed_categories: {food: [dairy]}}
+            decision: require_human
+        output_policy: {enabled: true, fail_mode: closed}
+        output_rules:
+          - {id: out, enabled: no, match: {output_size_gt: 5, has_error: false}, decision: redact}
+        tenants:
+          a:
+            allowed_repo_hosts: ["*.example.com"]
+            denied_repo_hosts: [evil.example]
+            mcp: {deny_tools: [drop_db], allow_actions: [read]}
+        require_human: {min_severity_for_deny: high, min_confidence_for_deny: 0.5, downgrade_when_prompt_only: true}
+        risk_tag_derivers:
+          job.mcp:
+            mcp_op_rules: [{op_glob: "drop*", labels: {a: b}, tags: [t]}]
+            default_risk_tags: [d]
+        tests:
+          - {name: t, request: {topic: job.a, n: 5, f: 1.5, yes: true, no: "true"}, expect: {decision: deny}}
+    """)
+
+    agent, slow = document.rules
+    assert (agent.tier, agent.selector) == (Tier.WORKFLOW, Selector(workflow_id="w"))
+    assert agent.match.mcp == McpMatch(servers=("GitHub",), tools=("a",), not_actions=("write",))
+    assert agent.match.delegation == DelegationMatch(
+        max_depth=2, issuers=("a",), require_issuer="a", required_scope=("read",)
+    )
+    assert agent.velocity == Velocity(max_requests=5, window_seconds=60, key="tenant:labels.user")
+    assert agent.approval == ApprovalTerms(
+        required=2, roles=("secops",), expires_after_s=5400, escalate_after_s=600, escalate_to=("admin",)
+    )
+    assert slow.retry_after_ms == 1500
+    (into,) = document.input_rules
+    assert (into.severity, into.decision) == (Severity.LOW, Decision.REQUIRE_APPROVAL)
+    assert into.match.scanners == ("secret", "pii")
+    assert into.match.size_gt == 20
+    assert document.input_policy.fail_mode is FailMode.OPEN
+    (out,) = document.output_rules
+    assert (out.enabled, out.decision, out.match.has_error) == (False, OutputDecision.REDACT, False)
+    assert document.combine is Combine.DENY_OVERRIDES
+    assert document.tenants["a"].mcp.deny_tools == ("drop_db",)
+    assert document.require_human.min_severity_for_deny is Severity.HIGH
+    assert document.risk_tag_derivers["job.mcp"].mcp_op_rules[0].labels == {"a": "b"}
+    assert document.tests[0].request == {"topic": "job.a", "n": 5, "f": 1.5, "yes": True, "no": "true"}
+
+
+@pytest.mark.parametrize(
+    ("decision", "wanted"),
+    [
+        ("deny", McpMatch(tools=("x",))),
+        ("require_approval", McpMatch(tools=("x",))),
+        ("throttle", McpMatch(tools=("x",))),
+        ("allow", McpMatch(not_tools=("x",))),
+    ],
+)
+def test_the_older_spelling_of_mcp_lists_is_read_the_safe_way(decision: str, wanted: McpMatch) -> None:
+    document = load(f"rules: [{{id: r, match: {{mcp: {{deny_tools: [x]}}}}, decision: {decision}}}]")
+    assert document.rules[0].match.mcp == wanted
+
+
+def test_the_rules_of_a_document_share_its_attachment() -> None:
+    document = load("""
+        tier: workflow
+        selector: {workflow_id: w}
+        default_decision: allow
+        rules:
+          - {id: a}
+          - {id: b, tier: job, selector: {job_id: j}}
+        input_rules: [{id: c}]
+    """)
+    assert document.rules[0].selector == Selector(workflow_id="w")
+    assert document.rules[1].selector == Selector(workflow_id="w", job_id="j")
+    assert document.input_rules[0].tier is Tier.WORKFLOW
+    assert document.default_decision is None
+    assert document.tier_defaults[0].decision is Decision.ALLOW
+
+
 @pytest.mark.parametrize(
     "word",
     ["require_approval", "require-approval", "require_human", " REQUIRE_APPROVAL "],
@@ -87,7 +203,9 @@ def test_decisions_have_more_than_one_spelling(word: str) -> None:
 
 
 def test_a_document_without_decision_denies() -> None:
-    assert load("version: v1").default_decision is Decision.DENY
+    document = load("version: v1")
+    assert document.default_decision is None
+    assert compile_policy(document).default.decision is Decision.DENY
 
 
 @pytest.mark.seed("S172")
@@ -103,8 +221,26 @@ def test_an_unknown_key_is_refused_with_its_place_and_the_nearest_known_one() ->
 
 def test_a_key_of_another_section_is_told_where_it_belongs() -> None:
     assert fault("rules: [{id: r, match: {keywords: [bomb]}}]").endswith(
-        'unknown key "keywords" here; it belongs to input_rules'
+        'unknown key "keywords" here; it belongs to input_rules[].match or output_rules[].match'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "place"),
+    [
+        ("rules: [{id: r, topics: [job.a]}]", "topics", "rules[].match"),
+        ("rules: [{id: r, match: {velocity: {}}}]", "velocity", "rules[]"),
+        ("rules: [{id: r, match: {has_error: true}}]", "has_error", "output_rules[].match"),
+        ("input_rules: [{id: r, match: {has_error: true}}]", "has_error", "output_rules[].match"),
+        ("input_rules: [{id: r, match: {labels: {a: b}}}]", "labels", "rules[].match"),
+        ("output_rules: [{id: r, constraints: {}}]", "constraints", "rules[]"),
+        ("output_rules: [{id: r, match: {input_size_gt: 1}}]", "input_size_gt", "input_rules[].match"),
+        ("deny_topics: [job.a]", "deny_topics", "tenants.<id>"),
+        ("max_scan_bytes: 5", "max_scan_bytes", "input_policy"),
+    ],
+)
+def test_every_section_tells_where_the_keys_of_others_belong(text: str, key: str, place: str) -> None:
+    assert fault(text).endswith(f'unknown key "{key}" here; it belongs to {place}')
 
 
 def test_a_misspelt_decision_is_refused() -> None:
@@ -120,37 +256,31 @@ def test_a_bad_pattern_is_refused_at_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
+    ("text", "said"),
     [
-        ("input_rules: [{id: x}]", "input_rules"),
-        ("output_rules: [{id: x}]", "output_rules"),
-        ("output_policy: {enabled: true}", "output_policy"),
-        ("selector: {workflow_id: w}", "selector"),
-        ("tier: workflow", "tier"),
-        ("rules: [{id: r, velocity: {max_requests: 1}}]", "rules[0].velocity"),
-        ("rules: [{id: r, match: {mcp: {deny_tools: [x]}}}]", "rules[0].match.mcp"),
-        ("rules: [{id: r, match: {predicate: 'delegation.depth > 1'}}]", "rules[0].match.predicate"),
-        ("rules: [{id: r, match: {delegation: {max_depth: 1}}}]", "rules[0].match.delegation"),
-        ("rules: [{id: r, constraints: {max_output_bytes: 5}}]", "rules[0].constraints.max_output_bytes"),
-        ("tenants: {a: {mcp: {deny_tools: [x]}}}", 'tenants["a"].mcp'),
-        ("tenants: {a: {denied_repo_hosts: [x]}}", 'tenants["a"].denied_repo_hosts'),
+        ("rules: [{id: r, constraints: {max_output_bytes: 5}}]", "write an output rule with output_size_gt"),
+        ("rules: [{id: r, constraints: {allowed_destinations: [x]}}]", "write sandbox.network_allowlist"),
+        ("rules: [{id: r, constraints: {redact_patterns: [x]}}]", "write an output rule with decision redact"),
+        ("tenants: {a: {mcp: {gateway_enabled: true}}}", "is set in the configuration of the MCP gateway"),
     ],
 )
-def test_what_is_not_enforced_yet_is_refused_and_never_ignored(text: str, path: str) -> None:
-    assert fault(text).endswith(f"not supported by this version: {path}")
+def test_what_is_not_enforced_here_is_refused_and_never_ignored(text: str, said: str) -> None:
+    assert said in fault(text)
 
 
-def test_what_is_not_built_may_be_there_when_it_says_nothing() -> None:
+def test_what_says_nothing_may_be_there() -> None:
     document = load("""
         input_rules: []
         output_rules:
         input_policy: {enabled: false, fail_mode: closed, max_scan_bytes: 5}
         output_policy: {enabled: off}
         require_human: {}
-        rules: [{id: r, selector: {}, match: {mcp: {allow_tools: [], deny_tools: []}}}]
+        rules:
+          - {id: r, selector: {}, match: {mcp: {allow_tools: [], deny_tools: []}}, constraints: {max_output_bytes: }}
         tenants: {a: {mcp: {gateway_enabled: false}, allowed_repo_hosts: []}}
     """)
     assert len(document.rules) == 1
+    assert document.rules[0].match == Match()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +319,57 @@ def test_what_is_not_built_may_be_there_when_it_says_nothing() -> None:
         ("rules: [{id: r, constraints: {budgets: {max_retries: 1:30}}}]", "must be a whole number from 0"),
         ("rules: [{id: r, constraints: {budgets: {max_retries: 99999999999}}}]", "must be a whole number from 0"),
         ("default_decision: throttle", "is not one of: deny, allow"),
+        ("combine: best", "is not one of: first_match, deny_overrides"),
+        ("tier: planet", "is not one of: global, workflow, job"),
+        ("selector: {workflow_id: w}", "needs `tier: workflow` or `tier: job`"),
+        ("tier: workflow", "workflow needs selector.workflow_id"),
+        ("{tier: workflow, selector: {workflow_id: w, job_id: j}}", "which is `tier: job`"),
+        ("{tier: job, selector: {workflow_id: w}}", "job needs selector.job_id or selector.session_id"),
+        ("{tier: workflow, selector: {workflow_id: w}, rules: [{id: r, tier: global}]}", "is of tier workflow"),
+        ("{tier: job, selector: {job_id: j}, input_rules: [{id: r, tier: workflow}]}", "is of tier job"),
+        (
+            "{tier: workflow, selector: {workflow_id: w}, rules: [{id: r, selector: {workflow_id: x}}]}",
+            'the document is attached to "w"',
+        ),
+        ("rules: [{id: r, selector: {job_id: j}}]", "needs `tier: workflow` or `tier: job`"),
+        ("rules: [{id: r, match: {mcp: {tools: [a], deny_tools: [b]}}, decision: deny}]", "says twice"),
+        ("rules: [{id: r, match: {mcp: {tools: ['fs.*']}}}]", "only exact names"),
+        ("rules: [{id: r, match: {mcp: {tool: [a]}}}]", 'did you mean "tools"?'),
+        ("rules: [{id: r, match: {predicate: depth > 1}}]", "must be delegation.depth"),
+        ("rules: [{id: r, match: {predicate: delegation.depth > x}}]", "must be delegation.depth"),
+        ("rules: [{id: r, match: {delegation: {forbid_delegated: true, max_depth: 1}}}]", "contradicts"),
+        ("rules: [{id: r, velocity: {max_requests: 1}}]", "needs window_seconds"),
+        ("rules: [{id: r, velocity: {max_requests: 0, window_seconds: 1, key: tenant}}]", "must be at least 1"),
+        ("rules: [{id: r, velocity: {max_requests: 1, window_seconds: 86401, key: tenant}}]", "from 0 to 86400"),
+        ("rules: [{id: r, velocity: {max_requests: 1, window_seconds: 1, key: 'tenant:'}}]", '"" is none of: actor_id'),
+        ("rules: [{id: r, velocity: {max_requests: 1, window_seconds: 1, key: labels.}}]", "is none of: actor_id"),
+        ("rules: [{id: r, decision: deny, approval: {required: 2}}]", "where the decision is require_approval"),
+        ("rules: [{id: r, decision: require_approval, approval: {required: 0}}]", "must be at least 1"),
+        ("rules: [{id: r, decision: require_approval, approval: {expires_after: soon}}]", "must be a duration"),
+        ("rules: [{id: r, decision: require_approval, approval: {escalate_after: 1m}}]", "needs escalate_to"),
+        ("rules: [{id: r, decision: require_approval, approval: {escalate_to: [a]}}]", "needs escalate_after"),
+        ("rules: [{id: r, decision: deny, throttle: {retry_after_ms: 1}}]", "where the decision is throttle"),
+        ("input_rules: [{id: r, decision: allow}]", "is not one of: deny, block, require_approval"),
+        ("input_rules: [{id: r, severity: huge}]", "is not one of: low, medium, high, critical"),
+        ("input_rules: [{id: r, match: {scanners: [secrte]}}]", 'unknown scanner "secrte"; there are: '),
+        ("input_rules: [{id: r, match: {scanners: [keyword]}}]", "needs keywords"),
+        ("input_rules: [{id: r, match: {content_patterns: ['(']}}]", 'bad pattern "("'),
+        ("output_rules: [{id: r, match: {content_patterns: ['(a+)+']}}]", "repeats inside"),
+        ("input_rules: [{id: r, match: {scope: {items_path: a}}}]", "needs instruction_path"),
+        ("input_rules: [{id: a}, {id: a}]", '"a" is also the id of the rule in line 1'),
+        ("output_rules: [{id: a}, {id: a}]", '"a" is also the id of the rule in line 1'),
+        ("output_rules: [{id: r, decision: throttle}]", "is not one of: allow, permit, deny"),
+        ("input_policy: {fail_mode: ajar}", "is not one of: closed, open"),
+        ("input_policy: {max_scan_bytes: 0}", "must be at least 1"),
+        ("require_human: {min_confidence_for_deny: 2}", "must be from 0 to 1"),
+        ("require_human: {min_severity_for_deny: 2}", "is not one of: low"),
+        ("risk_tag_derivers: {job.a: {}}", "needs deriver, mcp_op_rules or default_risk_tags"),
+        ("risk_tag_derivers: {job.a: {deriver: magic}}", "is not one of: amount-threshold, mcp-op"),
+        ("risk_tag_derivers: {'job.[': {deriver: amount-threshold}}", "bad pattern"),
+        ("risk_tag_derivers: {job.a: {deriver: mcp-op}}", "needs mcp_op_rules"),
+        ("risk_tag_derivers: {job.a: {mcp_op_rules: [{tags: [x]}]}}", "needs op_glob"),
+        ("tenants: {a: {allowed_repo_hosts: ['[']}}", "bad pattern"),
+        ("tests: [{name: a, expects: {}}]", 'did you mean "expect"?'),
         ("default_decision: null", "must be text"),
     ],
 )

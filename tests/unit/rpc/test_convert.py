@@ -6,6 +6,8 @@ from cap.pb.cordum.agent.v1 import job_pb2, safety_pb2
 from cordum.core.ids import RuleId, SnapshotId
 from cordum.core.policy.decision import (
     NO_CONSTRAINTS,
+    ONE_APPROVAL,
+    ApprovalTerms,
     Budgets,
     Constraints,
     Decision,
@@ -29,6 +31,8 @@ FULL = Verdict(
         diff=Diff(max_files=1, max_lines=2, deny_path_globs=("*.key",)),
         redaction_level="strict",
     ),
+    approval=ApprovalTerms(required=2, roles=("a", "b"), expires_after_s=1.5, escalate_after_s=1, escalate_to=("c",)),
+    retry_after_ms=1500,
     remediations=(Remediation(id="i", title="t", add_labels={"a": "b"}, remove_labels=("c",)),),
 )
 
@@ -39,7 +43,13 @@ def test_a_verdict_survives_the_wire(decision: Decision) -> None:
     response = convert.response_from_verdict(sent, job_id="j1")
     got = convert.verdict_from_response(safety_pb2.PolicyCheckResponse.FromString(response.SerializeToString()), 1.5)
 
-    assert got == Verdict(**{f: getattr(sent, f) for f in sent.__struct_fields__} | {"checked_at": 1_500_000})
+    meant = {f: getattr(sent, f) for f in sent.__struct_fields__} | {"checked_at": 1_500_000}
+    # Terms travel only with the decision they mean something for.
+    if decision is not Decision.REQUIRE_APPROVAL:
+        meant["approval"] = ONE_APPROVAL
+    if decision is not Decision.THROTTLE:
+        meant["retry_after_ms"] = 0
+    assert got == Verdict(**meant)
     assert response.approval_required is (decision is Decision.REQUIRE_APPROVAL)
     assert response.approval_ref == ("j1" if decision is Decision.REQUIRE_APPROVAL else "")
 
@@ -93,3 +103,33 @@ def test_the_question_about_a_job_has_all_that_policy_looks_at() -> None:
     assert (dict(question.labels), question.memory_id, question.priority) == ({"a": "b"}, "m", 1)
     assert (question.meta.capability, list(question.meta.risk_tags), question.budget.deadline_ms) == ("c", ["t"], 5)
     assert question.effective_config == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("response", "fault"),
+    [
+        (safety_pb2.PolicyCheckResponse(), "without a decision"),
+        (safety_pb2.PolicyCheckResponse(policy_snapshot="s"), "without a decision"),
+        (safety_pb2.PolicyCheckResponse(decision=1), "without the policy"),
+        (safety_pb2.PolicyCheckResponse(decision=99), "without the policy"),
+    ],
+)
+def test_what_is_no_answer_at_all(response: safety_pb2.PolicyCheckResponse, fault: str) -> None:
+    assert fault in convert.nonsense_in(response)
+
+
+@pytest.mark.parametrize("number", range(1, 100))
+def test_what_is_an_answer(number: int) -> None:
+    assert convert.nonsense_in(safety_pb2.PolicyCheckResponse(decision=number, policy_snapshot="s")) == ""
+    assert convert.nonsense_in(safety_pb2.PolicyCheckResponse(decision=2)) == ""
+
+
+def test_clients_that_do_not_know_the_terms_skip_them() -> None:
+    plain = convert.response_from_verdict(Verdict(decision=Decision.REQUIRE_APPROVAL, snapshot=SnapshotId("s")))
+    with_terms = convert.response_from_verdict(
+        Verdict(decision=Decision.REQUIRE_APPROVAL, snapshot=SnapshotId("s"), approval=ApprovalTerms(required=3))
+    )
+    read = safety_pb2.PolicyCheckResponse.FromString(with_terms.SerializeToString())
+    assert read.ListFields() == plain.ListFields()
+    read.DiscardUnknownFields()
+    assert read == plain

@@ -261,7 +261,6 @@ def test_a_ca_without_certificates_is_refused(tmp_path: Path) -> None:
         (SchedulerSettings, {"SCHEMA_ENFORCEMENT": "enforce"}),
         (SchedulerSettings, {"WORKER_ATTESTATION": "enforce"}),
         (SchedulerSettings, {"CORDUM_SDK_HANDSHAKE": "enforce"}),
-        (SchedulerSettings, {"OUTPUT_POLICY_ENABLED": "on"}),
     ],
 )
 def test_a_protection_that_is_not_built_cannot_be_asked_for(cls: type[Settings], change: dict[str, str]) -> None:

@@ -10,8 +10,9 @@ from cordum.core.ids import JobId, TraceId
 from cordum.core.jobs import retry
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
+from cordum.rpc.content import MAX_PROMPT_LABEL
 from cordum.services.scheduler.announcing import Ending
-from cordum.services.scheduler.question import MAX_CONTENT_LABEL, policy_question
+from cordum.services.scheduler.question import policy_question
 from cordum.services.scheduler.results import change_for
 from cordum.services.scheduler.submit import check_request
 from cordum.services.scheduler.ticket import Ticket
@@ -54,12 +55,14 @@ def test_the_kernel_sees_the_jobs_words_and_the_worker_does_not() -> None:
         "_content.prompt": "hello",
         "_content.payload_json": '{"x":[1]}',
     }
+    assert question.input_content == b'{"prompt":"hello","context":{"x":[1]}}'
     assert question.input_size_bytes == 38
     assert dict(asked.request.labels) == {"a": "1"}
 
 
 def test_labels_that_claim_an_approval_are_not_asked_with() -> None:
     labels = {"approval_granted": "true", "Approval_Snapshot": "x", "cordum.bus_msg_id": "y", "kept": "1"}
+    labels |= {"_content.prompt": "harmless", "_Content.payload_json": "{}"}
 
     question = policy_question(ticket(submitted(labels=labels), None))
 
@@ -75,11 +78,11 @@ def test_an_input_the_gateway_did_not_write_is_shown_whole(context: bytes, shown
 
 
 def test_what_is_too_large_for_a_label_is_cut_or_left_out() -> None:
-    prompt = "é" * MAX_CONTENT_LABEL
+    prompt = "é" * MAX_PROMPT_LABEL
 
     labels = policy_question(ticket(submitted(), json.dumps({"prompt": prompt, "context": prompt}).encode())).labels
 
-    assert labels["_content.prompt"] == "é" * (MAX_CONTENT_LABEL // 2)
+    assert labels["_content.prompt"] == "é" * (MAX_PROMPT_LABEL // 2)
     assert "_content.payload_json" not in labels
 
 
