@@ -24,6 +24,8 @@ from cordum.runtime.settings import (
     SchedulerSettings,
 )
 from cordum.runtime.settings.declare import Settings, Variable, variables
+from cordum.runtime.settings.output import InputFailSettings, OutputPolicySettings
+from cordum.runtime.settings.policy_signing import PolicySigningSettings, PolicyTrustSettings
 from cordum.runtime.settings.protections import GatewayProtections, Protections, SchedulerProtections
 from cordum.runtime.settings.values import Address
 
@@ -37,6 +39,10 @@ TITLES: dict[type[Settings], str] = {
     NatsSettings: "NATS",
     RedisSettings: "Redis and retention",
     KernelClientSettings: "Reaching the safety kernel",
+    InputFailSettings: "When the safety kernel cannot be reached",
+    OutputPolicySettings: "Output policy",
+    PolicyTrustSettings: "Signatures of policies",
+    PolicySigningSettings: "Signing policies",
     GrpcServerSettings: "gRPC servers",
     Protections: "Protections still to come: gateway and scheduler",
     GatewayProtections: "Protections still to come: gateway",

@@ -6,16 +6,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
-from cordum.core.signing.strictness import Strictness, parse_strictness
 from cordum.runtime.settings.common import CommonSettings
 from cordum.runtime.settings.declare import variable
 from cordum.runtime.settings.grpc import GrpcServerSettings
 from cordum.runtime.settings.output import FailMode, FailModeWord
+from cordum.runtime.settings.policy_signing import PolicyTrustSettings
 from cordum.runtime.settings.values import Address, Count, DialAddress, FilePath, Flag, ListenAddress, Seconds
-
-
-def _strictness(value: object) -> object:
-    return parse_strictness(value) if isinstance(value, str) else value
 
 
 def _words(value: object) -> object:
@@ -78,7 +74,7 @@ class KernelClientSettings(CommonSettings):
     )
 
 
-class SafetyKernelSettings(GrpcServerSettings):
+class SafetyKernelSettings(GrpcServerSettings, PolicyTrustSettings):
     """The safety kernel (spec-safety sections 1, 2, 5 and 6)."""
 
     service = "cordum-safety-kernel"
@@ -158,29 +154,22 @@ class SafetyKernelSettings(GrpcServerSettings):
         shown="none",
         text="Further keys a policy or bundle may be signed with, each under its id",
     )
-    policy_strict: Annotated[Strictness, BeforeValidator(_strictness)] = variable(
-        "CORDUM_POLICY_STRICT",
-        default=Strictness.WARN,
-        shown="warn; in production enforce",
-        text="Whether policies must be signed: off, warn or enforce",
-    )
     policy_min_revision: Count = variable(
         "SAFETY_POLICY_MIN_REVISION",
         default=0,
         least=0,
         text="Lowest revision of the bundles' signed manifest that is loaded, against old ones put back",
     )
-    policy_signature_required: Flag = variable(
-        "SAFETY_POLICY_SIGNATURE_REQUIRED",
-        default=False,
-        shown="false; in production always",
-        text="Refuse an unsigned policy",
-    )
     policy_signature: str = variable(
         "SAFETY_POLICY_SIGNATURE", default="", text="Signature of the policy file, base64, hex or JSON"
     )
     policy_signature_path: str = variable(
         "SAFETY_POLICY_SIGNATURE_PATH", default="", shown="the policy file + `.sig`", text="File with the signature"
+    )
+    delegation_policy_enabled: Flag = variable(
+        "CORDUM_DELEGATION_POLICY_ENABLED",
+        default=False,
+        text="Load policies whose rules go by delegation, which only trusted callers may vouch for; else refuse them",
     )
     shadow_eval_disabled: Flag = variable(
         "CORDUM_SHADOW_EVAL_DISABLED", default=False, text="Compare no shadow policies with the one in force"
@@ -210,13 +199,3 @@ class SafetyKernelSettings(GrpcServerSettings):
         default="config/output_scanners.yaml",
         text="File with scanners for content rules, beside or instead of the built-in ones",
     )
-
-    @property
-    def demands_signature(self) -> bool:
-        """Whether only signed policies are loaded."""
-        return self.production or self.policy_signature_required or self.policy_strict is Strictness.ENFORCE
-
-    @property
-    def strictness(self) -> Strictness:
-        """How strictly signatures are meant, all settings together."""
-        return Strictness.ENFORCE if self.demands_signature else self.policy_strict

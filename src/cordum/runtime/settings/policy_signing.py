@@ -1,4 +1,4 @@
-"""Settings of whoever signs policy bundles."""
+"""Settings of whoever checks the signatures of policies, and of whoever signs them (spec-safety section 6)."""
 
 from typing import Annotated
 
@@ -14,8 +14,35 @@ def _strictness(value: object) -> object:
     return parse_strictness(value) if isinstance(value, str) and not isinstance(value, Strictness) else value
 
 
-class PolicySigningSettings(CommonSettings):
-    """How the gateway signs what it puts in force (spec-safety section 6)."""
+class PolicyTrustSettings(CommonSettings):
+    """Whether policies must be signed."""
+
+    policy_strict: Annotated[Strictness, BeforeValidator(_strictness)] = variable(
+        "CORDUM_POLICY_STRICT",
+        default=Strictness.WARN,
+        shown="warn; in production enforce",
+        text="Whether policies must be signed: off, warn (what is signed must hold) or enforce (all must be signed)",
+    )
+    policy_signature_required: Flag = variable(
+        "SAFETY_POLICY_SIGNATURE_REQUIRED",
+        default=False,
+        shown="false; in production always",
+        text="Refuse an unsigned policy",
+    )
+
+    @property
+    def demands_signature(self) -> bool:
+        """Whether only signed policies are stored and loaded."""
+        return self.production or self.policy_signature_required or self.policy_strict is Strictness.ENFORCE
+
+    @property
+    def strictness(self) -> Strictness:
+        """How strictly signatures are meant, all settings together."""
+        return Strictness.ENFORCE if self.demands_signature else self.policy_strict
+
+
+class PolicySigningSettings(PolicyTrustSettings):
+    """How the gateway signs what it puts in force."""
 
     policy_signing_key: Secret | None = variable(
         "CORDUM_POLICY_SIGNING_KEY",
@@ -35,19 +62,3 @@ class PolicySigningSettings(CommonSettings):
         default=None,
         text="Text an Ed25519 signing key is made of, for development; refused in production",
     )
-    policy_strict: Annotated[Strictness, BeforeValidator(_strictness)] = variable(
-        "CORDUM_POLICY_STRICT",
-        default=Strictness.WARN,
-        text="Signatures of policy bundles: off, warn (what is signed must hold) or enforce (all must be signed)",
-    )
-    policy_signature_required: Flag = variable(
-        "SAFETY_POLICY_SIGNATURE_REQUIRED",
-        default=False,
-        shown="false; in production always",
-        text="Refuse an unsigned policy",
-    )
-
-    @property
-    def demands_signing(self) -> bool:
-        """Whether nothing unsigned may be stored, because no kernel would load it."""
-        return self.production or self.policy_signature_required or self.policy_strict is Strictness.ENFORCE

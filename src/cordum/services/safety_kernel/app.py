@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
+from cordum.core.policy.compile import Delegation
 from cordum.rpc.server import Keepalive, RpcServer, ServerTls, start_server
 from cordum.runtime import logging
 from cordum.runtime.certificates import CertPair
@@ -69,7 +70,13 @@ class Kernel:
         self._history = History()
         self._scanning = Scanning()
         self._output = output.OutputPolicy(self._scanning)
-        self._loader = PolicyLoader(self._source, Trust(settings), settings.policy_max_bytes, load_scanners(settings))
+        self._loader = PolicyLoader(
+            self._source,
+            Trust(settings),
+            settings.policy_max_bytes,
+            load_scanners(settings),
+            Delegation.TRUSTED if settings.delegation_policy_enabled else Delegation.REFUSED,
+        )
         self._keeper = PolicyKeeper(
             self._source,
             self._loader,

@@ -23,7 +23,7 @@ from cordum.core.policy.bundles import (
     read_signed_manifest,
     with_changes,
 )
-from cordum.core.policy.compile import CompiledPolicy, compile_policy
+from cordum.core.policy.compile import CompiledPolicy, Delegation, compile_policy
 from cordum.core.policy.document import PolicyDocument
 from cordum.core.policy.errors import Fault, PolicyError
 from cordum.core.policy.parse import parse_policy
@@ -75,9 +75,17 @@ class _BadPolicyError(Exception):
 class PolicyLoader:
     """Puts policies together; does no I/O, so that it may run in a thread."""
 
-    def __init__(self, source: PolicySource, trust: Trust, max_bytes: int, scanners: ScannerSet = SCANNERS) -> None:
+    def __init__(
+        self,
+        source: PolicySource,
+        trust: Trust,
+        max_bytes: int,
+        scanners: ScannerSet = SCANNERS,
+        delegation: Delegation = Delegation.REFUSED,
+    ) -> None:
         """`source` only says in messages where things are; `max_bytes` bounds the base and each bundle; `scanners` are
-        those that content rules may name."""
+        those that content rules may name; `delegation` is whether rules may go by it."""
+        self._delegation = delegation
         self._source = source
         self._scanners = scanners
         self._trust = trust
@@ -132,7 +140,7 @@ class PolicyLoader:
         fragments = self._parse(base, enabled)
         try:
             document = merge.merge(fragments)
-            compiled = compile_policy(document, scanners=self._scanners)
+            compiled = compile_policy(document, scanners=self._scanners, delegation=self._delegation)
             output = compile_output(document, self._scanners)
         except PolicyError as error:
             raise _BadPolicyError([PartFault("", fault) for fault in error.faults]) from error

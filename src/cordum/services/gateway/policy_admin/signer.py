@@ -31,7 +31,7 @@ class PolicySigner:
 
     def demand(self) -> None:
         """Raises ApiError 503 where nothing unsigned would be loaded and there is no key to sign with."""
-        if self._key is None and self._settings.demands_signing:
+        if self._key is None and self._settings.demands_signature:
             raise ApiError("POLICY_SIGNING_REQUIRED")
 
     def signed(self, bundle: Bundle) -> Bundle:
