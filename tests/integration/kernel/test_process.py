@@ -207,3 +207,14 @@ async def test_reflection_is_off_unless_asked_for(make_kernel: MakeKernel, flag:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await anext(aiter(call))
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+DELEGATED = """
+rules:
+  - {id: far, match: {delegation: {max_depth: 2, required_scope: [read]}}, decision: allow}
+"""
+
+
+async def test_rules_by_delegation_are_refused_unless_they_are_switched_on(make_kernel: MakeKernel) -> None:
+    assert "goes by delegation" in await refused(make_kernel(DELEGATED))
+    await make_kernel(DELEGATED, CORDUM_DELEGATION_POLICY_ENABLED="true").start()
