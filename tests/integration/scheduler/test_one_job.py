@@ -11,6 +11,7 @@ from cordum.bus.core import CoreMessage
 from cordum.core.ids import JobId
 from cordum.core.jobs import approvals, lifecycle
 from cordum.core.jobs.states import JobState
+from cordum.store.decision_log import DecisionQuery
 
 
 async def fail(_context: Any, _data: Any) -> Any:
@@ -28,6 +29,9 @@ async def test_an_allowed_job_runs_on_a_worker_and_succeeds(world: World, schedu
     assert record.result_ptr == f"redis://res:{job_id}"
     (decision,) = await world.store.jobs.decisions(job_id, 10)
     assert (record.safety_rule_id, '"decision":"ALLOW"' in decision) == ("rest", True)
+    everything = DecisionQuery(tenant=record.tenant, since=0, until=record.updated_at // 1000)
+    (logged,) = (await world.store.decision_log.page(everything)).items
+    assert (logged.job_id, logged.decision, logged.rule_id) == (job_id, "ALLOW", "rest")
     detail = await world.store.jobs.get_detail(job_id)
     assert detail is not None and detail.result == b'{"prompt": "hello"}'
     assert await scheduler.metric("cordum_jobs_received_total", topic="job.work") == 1

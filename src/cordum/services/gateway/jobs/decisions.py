@@ -6,7 +6,6 @@ import msgspec
 
 from cordum.core.ids import Micros
 from cordum.core.jobs.record import JobRecord
-from cordum.core.jobs.states import JobState
 from cordum.core.policy.decision import Constraints, Remediation
 from cordum.services.gateway.times import rfc3339_micros
 from cordum.store.decision_log import LoggedDecision
@@ -63,8 +62,7 @@ def entry_of(record: JobRecord) -> DecisionEntry:
 
 
 def logged(record: JobRecord) -> LoggedDecision:
-    """The verdict a record carries, for the decision log; one that does not let the job run is also put on the job's
-    own list."""
+    """The verdict a record carries, one that does not let the job run, for the decision log and the job's own list."""
     return LoggedDecision(
         tenant=record.tenant,
         job_id=record.id,
@@ -78,7 +76,7 @@ def logged(record: JobRecord) -> LoggedDecision:
         agent_id=record.labels.get("agent_id", ""),
         principal=record.principal,
         approval_status=record.approval_status,
-        for_job="" if record.state is JobState.PENDING else decision_entry(record).decode(),
+        for_job=decision_entry(record).decode(),
     )
 
 

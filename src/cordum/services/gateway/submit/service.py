@@ -204,8 +204,9 @@ class SubmitService:
         record = _first_record(draft, job, verdict, unix_micros(self._clock), self._store.approvals.window)
         # Before the write: what could never travel must not be stored either.
         packet = self._packet(job, draft.trace_id, subjects.GATEWAY_ID)
-        # A decision that cannot be written down has no consequence: both are one write.
-        decision = logged(record) if verdict is not None else None
+        # A decision that cannot be written down has no consequence: both are one write. One that lets the job go on is
+        # taken again before it runs, and the scheduler writes that one down.
+        decision = logged(record) if verdict is not None and not verdict.decision.permits else None
         new = NewJob(record=record, request=protojson.encode(job), context=context, decision=decision)
         await self._store.jobs.create(new)
         return _Stored(record=record, packet=packet)
