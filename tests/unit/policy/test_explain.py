@@ -111,8 +111,9 @@ def test_ten_thousand_rules_cost_at_most_about_twice_what_ten_do(kind: str) -> N
         return min(_timed(policy, request) for _ in range(15))
 
     few, many = cost(10), cost(10_000)
-    # A microsecond for the cache misses of a large heap on a busy machine.
-    assert many < 2 * few + 1e-6
+    # Three microseconds for the cache misses of a large heap on a busy machine; the bench holds the ratio itself. Going
+    # through all rules would cost hundreds of times as much.
+    assert many < 2 * few + 3e-6
     assert many < 25e-6
 
 
