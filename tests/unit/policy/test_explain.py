@@ -108,12 +108,11 @@ def test_ten_thousand_rules_that_differ_in_something_leave_one_candidate(kind: s
 def test_ten_thousand_rules_cost_at_most_about_twice_what_ten_do(kind: str) -> None:
     def cost(rules: int) -> float:
         policy, request = compiled(*map(KINDS[kind], range(rules))), request_for(rules - 1)
-        return min(_timed(policy, request) for _ in range(15))
+        return min(_timed(policy, request) for _ in range(60))
 
     few, many = cost(10), cost(10_000)
-    # Three microseconds for the cache misses of a large heap on a busy machine; the bench holds the ratio itself. Going
-    # through all rules would cost hundreds of times as much.
-    assert many < 2 * few + 3e-6
+    # A microsecond for the cache misses of a large heap on a busy machine.
+    assert many < 2 * few + 1e-6
     assert many < 25e-6
 
 
