@@ -20,6 +20,9 @@ class Relay:
         self.withholds = b""
         """Set, it is what the server never gets to see: with it the client falls silent for good."""
         self.withheld = asyncio.Event()
+        self.open = asyncio.Event()
+        """Cleared, nothing gets through in either direction; what was sent meanwhile arrives when it is set again."""
+        self.open.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -46,6 +49,7 @@ class Relay:
                     self.withheld.set()
                     break
                 asked.extend(data)
+                await self.open.wait()
                 back_writer.write(data)
                 await back_writer.drain()
             back_writer.close()
@@ -55,6 +59,7 @@ class Relay:
                 if asked:
                     self.trips.append(bytes(asked))
                     asked.clear()
+                await self.open.wait()
                 writer.write(data)
                 await writer.drain()
             writer.close()
