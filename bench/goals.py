@@ -60,6 +60,12 @@ SUBMIT = Goal(
 )
 E2E = Goal("e2e", "5,000 jobs end to end", "jobs/s", at_least=1_000, reference="69/s")
 SCHEDULER = Goal("scheduler", "scheduler fed from NATS", "jobs/s", at_least=1_500, reference="315/s")
+DISPATCH_1 = Goal("dispatch_1", "dispatches to 1 worker", "jobs/s", at_least=1_000, reference="315/s")
+DISPATCH_10 = Goal("dispatch_10", "dispatches to 10 workers", "jobs/s", at_least=1_000)
+DISPATCH_100 = Goal("dispatch_100", "dispatches to 100 workers", "jobs/s", at_least=1_000)
+DISPATCH_1000 = Goal("dispatch_1000", "dispatches to 1,000 workers", "jobs/s", at_least=1_000)
+DISPATCH_TWO = Goal("dispatch_two", "dispatches by 2 schedulers", "jobs/s", at_least=1_000)
+DISPATCH_CLUSTER = Goal("dispatch_cluster", "dispatches on a Redis Cluster", "jobs/s")
 STEADY = Goal("steady", "submit to SUCCEEDED at 100 jobs/s", "jobs/s", p99_ms_below=25, reference="p99 about 1,500 ms")
 CHECK_UNARY_1 = Goal(
     "check_unary_1", "unary Check, 1 caller", "calls/s", at_least=2_000, p99_ms_below=5, reference="6.3k/s"

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,13 @@ _NO_LIMIT = "10000000"
 _LIMITS = ("API_RATE_LIMIT_RPS", "API_RATE_LIMIT_BURST", "API_PUBLIC_RATE_LIMIT_RPS", "API_PUBLIC_RATE_LIMIT_BURST")
 
 
-def options(workload: Workload, policy: Path | None = None) -> Options:
+def options(
+    workload: Workload,
+    policy: Path | None = None,
+    *,
+    replicas: Mapping[str, int] | None = None,
+    service_env: Mapping[str, Mapping[str, str]] | None = None,
+) -> Options:
     """How the bench starts a stack: defaults of the product, rate limits out of the way, its own topics and policy."""
     pools = yaml.safe_load((_CONFIG / "pools.yaml").read_text())
     if pools["topics"].get(workload.topic) != workload.pool or workload.tenant != Workload.tenant:
@@ -33,13 +39,22 @@ def options(workload: Workload, policy: Path | None = None) -> Options:
         },
         default_ports=False,
         scratch=True,
+        replicas=replicas or {},
+        service_env=service_env or {},
     )
 
 
 @asynccontextmanager
-async def stack(workload: Workload, policy: Path | None = None) -> AsyncIterator[Addresses]:
+async def stack(
+    workload: Workload,
+    policy: Path | None = None,
+    *,
+    replicas: Mapping[str, int] | None = None,
+    service_env: Mapping[str, Mapping[str, str]] | None = None,
+) -> AsyncIterator[Addresses]:
     """A running stack, gone again when the block ends. Raises BenchError with the last words of what did not start."""
-    running = Stack(DataDir(Path(tempfile.mkdtemp(prefix="cordum-bench-"))), options(workload, policy))
+    chosen = options(workload, policy, replicas=replicas, service_env=service_env)
+    running = Stack(DataDir(Path(tempfile.mkdtemp(prefix="cordum-bench-"))), chosen)
     started = time.perf_counter()
     try:
         await running.start()

@@ -1,6 +1,6 @@
 """Every row of the table, in the order they run: what wants an idle stack first, what fills it last."""
 
-from bench.rows import jobs, kernel, machine, reads, rules, scans, stack
+from bench.rows import dispatch, jobs, kernel, machine, reads, rules, scans, stack
 from bench.rows.row import Row
 
 ALL: tuple[Row, ...] = (
@@ -12,4 +12,5 @@ ALL: tuple[Row, ...] = (
     stack.TRIPS,
     *reads.ROWS,
     *jobs.ROWS,
+    *dispatch.ROWS,
 )

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from bench import goals
+from bench.feed import feed
 from bench.lab import CONNECTIONS, BenchError, Effort, Lab, new_job_id, read_job_id, read_state
 from bench.load import ClosedLoop
 from bench.nats import NatsClient
@@ -14,8 +15,6 @@ from bench.stats import Run, latencies_ms
 _DONE_WITHIN_S = 180.0
 _STEADY_RATE = 100.0  # jobs per second
 _STEADY_MIN_S = 10.0
-_WINDOW = 1_000  # unacknowledged publishes while feeding the scheduler
-_SUBMIT = b"sys.job.submit"
 
 
 async def submit(lab: Lab, effort: Effort) -> Run:
@@ -74,7 +73,7 @@ async def scheduler(lab: Lab, effort: Effort) -> Run:
     try:
         since = time.time()
         async with lab.metered() as reading:
-            await _feed(nats, writer, job_ids)
+            await feed(nats, writer, job_ids, _DONE_WITHIN_S)
             quiet = await _finished(lab, effort.jobs, since)
     finally:
         nats.close()
@@ -125,31 +124,6 @@ async def steady(lab: Lab, effort: Effort) -> Run:
         others=reading.others,
         faults=tuple(f"{times} times: {said}" for said, times in faults.items()),
     )
-
-
-async def _feed(nats: NatsClient, writer: SubmitWriter, job_ids: list[str]) -> None:
-    """Publish everything, at most `_WINDOW` without an acknowledgement; raises BenchError when an ack does not come."""
-    acked, room = 0, asyncio.Event()
-
-    def on_ack(_subject: bytes, _reply: bytes, payload: bytes) -> None:
-        nonlocal acked
-        if b'"error"' not in payload:
-            acked += 1
-        room.set()
-
-    nats.subscribe("_INBOX.bench.feed", on_ack)
-    async with asyncio.timeout(_DONE_WITHIN_S):
-        for sent, job_id in enumerate(job_ids):
-            while sent - acked >= _WINDOW:
-                room.clear()
-                await room.wait()
-            nats.publish(_SUBMIT, writer.packet(job_id), reply=b"_INBOX.bench.feed")
-            if sent % 64 == 63:
-                await nats.writable()
-                await asyncio.sleep(0)
-        while acked < len(job_ids):
-            room.clear()
-            await room.wait()
 
 
 async def _finished(lab: Lab, count: int, since: float) -> bool:
