@@ -1,5 +1,7 @@
 # The commands people and CI use. `make demo` and `make test` need only git, make and Python 3.11+.
 BIN := .venv/bin
+# Tests wait for servers more than they compute.
+TEST_PROCESSES ?= 3
 
 .PHONY: demo up test check format bench statements docs lock proto clean run-env dev-env
 
@@ -9,8 +11,13 @@ demo: run-env ## Three jobs, three verdicts, on a fresh machine, in seconds
 up: run-env ## Keep the stack running in the foreground (Ctrl-C ends it; FRESH=1 starts over)
 	@$(BIN)/cordumctl up $(if $(FRESH),--fresh)
 
-test: dev-env ## Every test, against real servers
+test: dev-env ## Every test, against real servers; with ARGS="..." pytest takes these instead
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not alone"
+	$(BIN)/pytest -m alone
+endif
 
 check: dev-env ## Format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .

@@ -78,3 +78,4 @@ RULES = Goal("rules_scaling", "cost of 10,000 rules against 10", "x", at_most=2,
 FULL_EVALUATION = Goal("full_evaluation", "one decision, whole language, 50 rules", "us", at_most=50, decimals=1)
 SCAN = Goal("scan_clean", "clean text, every scanner on", "MiB/s", at_least=20)
 REDIS_TRIPS = Goal("redis_trips", "Redis round trips per job", "trips", at_most=5, decimals=2)
+RECORD_BYTES = Goal("record_bytes", "Redis memory per finished job", "bytes", reference="guide: about 100 B")

@@ -13,6 +13,7 @@ pytest.mark.asyncio(loop_scope="module")` when they kill or restart parts of it.
 """
 
 import contextlib
+import fcntl
 import gc
 import itertools
 import json
@@ -156,8 +157,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     path = session.config.rootpath / ".pytest_cache" / "cordum-seed.json"
     path.parent.mkdir(exist_ok=True)
-    try:
-        known = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        known = {}
-    path.write_text(json.dumps({**known, **results}, indent=0, sort_keys=True))
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the processes of a parallel run end at about the same time
+        file.seek(0)
+        try:
+            known = json.load(file)
+        except json.JSONDecodeError:
+            known = {}
+        file.truncate(0)
+        file.write(json.dumps({**known, **results}, indent=0, sort_keys=True))

@@ -123,6 +123,7 @@ def test_a_new_policy_leaves_nothing_of_the_old_answers() -> None:
     assert (answer.decision, answer.policy_snapshot) == (2, "2:y")
 
 
+@pytest.mark.alone
 @pytest.mark.seed("S197")
 @pytest.mark.parametrize("rules", [10, 10_000])
 def test_a_batch_of_256_is_decided_within_a_few_milliseconds(rules: int) -> None:

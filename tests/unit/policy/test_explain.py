@@ -103,6 +103,7 @@ def test_ten_thousand_rules_that_differ_in_something_leave_one_candidate(kind: s
     assert evaluate(policy, request_for(9_999)).rule_id == "r9999"
 
 
+@pytest.mark.alone
 @pytest.mark.seed("S197")
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_thousand_rules_cost_at_most_about_twice_what_ten_do(kind: str) -> None:
