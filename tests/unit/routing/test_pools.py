@@ -1,10 +1,12 @@
 """config/pools.yaml: what is understood, and what is refused with which words."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from cordum.core.ids import PoolName, Topic
 from cordum.core.routing.errors import RoutingConfigError
-from cordum.core.routing.pools import Pool, PoolStatus, parse_pools, pools_data, with_missing
+from cordum.core.routing.pools import Pool, PoolStatus, parse_pools, pools_data, status_at, with_missing
 
 
 def test_a_topic_maps_to_one_pool_or_to_several_in_order() -> None:
@@ -61,3 +63,33 @@ def test_a_changed_file_adds_what_is_missing_and_changes_nothing() -> None:
     assert merged.topics == {Topic("a"): ("old",), Topic("b"): ("old",)}
     assert merged.pools[PoolName("old")].status is PoolStatus.INACTIVE
     assert PoolName("new") in merged.pools
+
+
+STARTED = "2026-01-01T00:00:00Z"
+STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "status"),
+    [
+        (0, 299, PoolStatus.DRAINING),
+        (0, 300, PoolStatus.INACTIVE),
+        (60, 59, PoolStatus.DRAINING),
+        (60, 60, PoolStatus.INACTIVE),
+        (999_999, 3_599, PoolStatus.DRAINING),
+        (999_999, 3_600, PoolStatus.INACTIVE),
+    ],
+)
+def test_a_pool_that_has_drained_for_long_is_inactive(timeout: int, seconds: int, status: PoolStatus) -> None:
+    pool = Pool(status=PoolStatus.DRAINING, drain_started_at=STARTED, drain_timeout_seconds=timeout)
+
+    assert status_at(pool, STARTED_AT + seconds) is status
+
+
+@pytest.mark.parametrize("started", ["", "yesterday", "2026-01-01T00:00:00"])
+def test_other_pools_are_what_they_say(started: str) -> None:
+    assert status_at(Pool(drain_started_at=started), STARTED_AT + 9_999) is PoolStatus.ACTIVE
+    inactive = Pool(status=PoolStatus.INACTIVE, drain_started_at=started)
+    assert status_at(inactive, STARTED_AT) is PoolStatus.INACTIVE
+    draining = Pool(status=PoolStatus.DRAINING, drain_started_at=started)
+    assert status_at(draining, STARTED_AT) is PoolStatus.DRAINING

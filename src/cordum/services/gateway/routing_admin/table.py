@@ -1,0 +1,146 @@
+"""The routes about topics and pools; `services/gateway/routes.py` takes them in."""
+
+from typing import Any, Final
+
+from cordum.core.access.permissions import Permission
+from cordum.services.gateway.route import Body, Route
+from cordum.services.gateway.routing_admin import pools, topics
+
+_API: Final = "/api/v1"
+_Object = dict[str, Any]
+_P = Permission
+
+ROUTING_ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="GET",
+        path=f"{_API}/topics",
+        permission=_P.TOPICS_READ,
+        handler=topics.list_topics,
+        summary="List registered topics",
+        answers={200: topics.TopicList},
+        tag="topics",
+        notes="`registry_empty`: nothing is registered, so jobs on any topic are taken.",
+    ),
+    Route(
+        method="POST",
+        path=f"{_API}/topics",
+        permission=_P.TOPICS_WRITE,
+        handler=topics.put_topic,
+        summary="Register a topic, or change one",
+        body=Body(topics.TopicBody),
+        answers={200: _Object, 201: _Object},
+        failures=("TOPIC_SCHEMA_VIOLATION", "POOL_NOT_FOUND", "CONFIG_SCHEMA_NOT_FOUND", "POOL_VERSION_CONFLICT"),
+        tag="topics",
+        notes="201 for a new one. Maps the topic to `pool` as well. What the body leaves out stays as it was; an empty "
+        "text or list takes it away. The installation's own tenant registers for everybody, another tenant for itself.",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/topics/{{name}}",
+        permission=_P.TOPICS_READ,
+        handler=topics.show_topic,
+        summary="Show a registered topic",
+        answers={200: _Object},
+        failures=("TOPIC_NOT_FOUND",),
+        tag="topics",
+    ),
+    Route(
+        method="DELETE",
+        path=f"{_API}/topics/{{name}}",
+        permission=_P.TOPICS_WRITE,
+        handler=topics.delete_topic,
+        summary="Take a topic out of the registry",
+        answers={204: None},
+        failures=("TOPIC_NOT_FOUND", "tenant_access_denied", "POOL_VERSION_CONFLICT"),
+        tag="topics",
+        notes="Its mapping to pools goes, too; jobs on it are refused from then on.",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/pools",
+        permission=_P.WORKERS_READ,
+        handler=pools.list_pools,
+        summary="List pools",
+        answers={200: pools.PoolList},
+        tag="pools",
+    ),
+    Route(
+        method="GET",
+        path=f"{_API}/pools/{{name}}",
+        permission=_P.WORKERS_READ,
+        handler=pools.show_pool,
+        summary="Show a pool with its workers",
+        answers={200: _Object},
+        failures=("POOL_NOT_FOUND",),
+        tag="pools",
+    ),
+    Route(
+        method="PUT",
+        path=f"{_API}/pools/{{name}}",
+        permission=_P.POOLS_WRITE,
+        handler=pools.create_pool,
+        summary="Create a pool",
+        body=Body(pools.PoolBody, required=False),
+        answers={201: _Object},
+        failures=("POOL_INVALID_CONFIG", "POOL_NAME_CONFLICT", "POOL_VERSION_CONFLICT", "tenant_access_denied"),
+        tag="pools",
+    ),
+    Route(
+        method="PATCH",
+        path=f"{_API}/pools/{{name}}",
+        permission=_P.POOLS_WRITE,
+        handler=pools.change_pool,
+        summary="Change a pool",
+        body=Body(pools.PoolChange),
+        answers={200: _Object},
+        failures=("POOL_INVALID_CONFIG", "POOL_NOT_FOUND", "POOL_VERSION_CONFLICT", "tenant_access_denied"),
+        tag="pools",
+        notes="`status: active` takes a drained pool into use again.",
+    ),
+    Route(
+        method="DELETE",
+        path=f"{_API}/pools/{{name}}",
+        permission=_P.POOLS_WRITE,
+        handler=pools.delete_pool,
+        summary="Remove a pool",
+        query=pools.DeleteQuery,
+        answers={204: None},
+        failures=("POOL_NOT_FOUND", "POOL_IN_USE", "POOL_VERSION_CONFLICT", "tenant_access_denied"),
+        tag="pools",
+        notes="A pool with topics, workers or waiting jobs only with `force=true`, and only if it is inactive; its "
+        "topics are unmapped.",
+    ),
+    Route(
+        method="POST",
+        path=f"{_API}/pools/{{name}}/drain",
+        permission=_P.POOLS_WRITE,
+        handler=pools.drain_pool,
+        summary="Give a pool no new jobs",
+        body=Body(pools.DrainBody, required=False),
+        answers={200: _Object},
+        failures=("POOL_NOT_FOUND", "POOL_VERSION_CONFLICT", "tenant_access_denied"),
+        tag="pools",
+        notes="It becomes inactive when its running jobs have ended, or after `timeout_seconds`.",
+    ),
+    Route(
+        method="PUT",
+        path=f"{_API}/pools/{{name}}/topics/{{topic}}",
+        permission=_P.POOLS_WRITE,
+        handler=pools.map_topic,
+        summary="Let a pool serve a topic",
+        answers={204: None},
+        failures=("POOL_NOT_FOUND", "TOPIC_NOT_FOUND", "POOL_VERSION_CONFLICT", "tenant_access_denied"),
+        tag="pools",
+        notes="Besides the pools that serve it already.",
+    ),
+    Route(
+        method="DELETE",
+        path=f"{_API}/pools/{{name}}/topics/{{topic}}",
+        permission=_P.POOLS_WRITE,
+        handler=pools.unmap_topic,
+        summary="Let a pool serve a topic no longer",
+        answers={204: None},
+        failures=("TOPIC_NOT_FOUND", "POOL_VERSION_CONFLICT", "tenant_access_denied"),
+        tag="pools",
+    ),
+)

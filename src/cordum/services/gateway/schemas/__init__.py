@@ -1,0 +1,1 @@
+"""JSON Schemas that jobs are held to: the routes of the registry, the check at submit (spec-gateway 3 and 9)."""
