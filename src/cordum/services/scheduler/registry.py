@@ -15,7 +15,9 @@ from cordum.core.routing.workers import Worker, WorkerReport
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
+from cordum.services.scheduler.announcements import Announcements
 from cordum.services.scheduler.parking import Parking
+from cordum.services.scheduler.trust.gate import WorkerGate
 
 log = get_logger(__name__)
 
@@ -33,20 +35,23 @@ OnGone = Callable[[list[Worker]], None]
 class Registry:
     """Keeps the fleet up to date from what workers say."""
 
-    def __init__(self, bus: Bus, fleet: Fleet, parking: Parking, clock: Clock) -> None:
+    def __init__(self, bus: Bus, fleet: Fleet, parking: Parking, gate: WorkerGate, clock: Clock) -> None:
         self._bus = bus
+        self._gate = gate
         self._fleet = fleet
         self._parking = parking
         self._clock = clock
         self._subscriptions: list[Subscription] = []
         self._on_gone: list[OnGone] = []
         self._refused: set[str] = set()
+        self._announcements = Announcements()
         self._trusted_from = clock.monotonic() + fleet.ttl
         self.changed = asyncio.Event()
         """Set whenever a worker came or went; whoever waits for it clears it."""
+        gate.on_retake(self._take_heartbeat, self._admit_announcement)
 
     def on_gone(self, call: OnGone) -> None:
-        """Calls back with workers that have fallen silent."""
+        """Calls back with workers that have fallen silent or were sent away."""
         self._on_gone.append(call)
 
     @property
@@ -89,6 +94,7 @@ class Registry:
             gone = self._fleet.sweep(now)
             if not gone:
                 continue
+            self._announcements.keep(gone, now)
             self.changed.set()
             for worker in gone:
                 log.warning(
@@ -97,20 +103,45 @@ class Registry:
             for call in self._on_gone:
                 call(gone)
 
+    def credentials_changed(self) -> None:
+        """Sends workers away whose credential was revoked, and gives no more jobs to those with an old token."""
+        gone = self._fleet.dismiss([worker_id for worker_id in self._fleet.workers if self._gate.dismisses(worker_id)])
+        for worker in self._fleet.workers.values():
+            worker.allowed_topics = self._gate.allowed_topics(worker.id)
+        if not gone:
+            return
+        self.changed.set()
+        for worker in gone:
+            log.warning(
+                "worker sent away: its credential was revoked",
+                event="worker_dismissed",
+                worker_id=worker.id,
+                pool=worker.pool,
+            )
+        for call in self._on_gone:
+            call(gone)
+
     async def _on_heartbeat(self, message: CoreMessage) -> None:
         packet = self._decode(message)
-        if packet is None or packet.WhichOneof("payload") != "heartbeat":
+        if packet is not None and packet.WhichOneof("payload") == "heartbeat":
+            self._take_heartbeat(packet)
+
+    def _take_heartbeat(self, packet: BusPacket) -> None:
+        if not self._gate.heartbeat(packet):
             return
         heartbeat = packet.heartbeat
         if not self._may_be_worker(heartbeat.worker_id, packet.sender_id):
             return
         now = self._clock.monotonic()
         worker_id = WorkerId(heartbeat.worker_id)
+        if worker_id not in self._fleet.workers:
+            self._recall(worker_id, now)
         arrival = self._fleet.heartbeat(report_of(heartbeat), now)
         if arrival is Arrival.REFUSED:
             self._refuse_once(worker_id, "too many workers are registered")
             return
         worker = self._fleet.workers[worker_id]
+        worker.allowed_topics = self._gate.allowed_topics(worker_id)
         metrics.LAST_HEARTBEAT.labels(worker.pool).set(self._clock.now())
         if arrival is Arrival.NEW:
             self.changed.set()
@@ -123,6 +154,12 @@ class Registry:
             )
         self._offer(worker)
 
+    def _recall(self, worker_id: WorkerId, now: float) -> None:
+        """A worker is heard again that had fallen silent: what it announced still holds, though it did not restart."""
+        topics = self._announcements.take(worker_id, now)
+        if topics is not None and self._fleet.handshake(worker_id, topics, "", now) is not Arrival.REFUSED:
+            self._fleet.workers[worker_id].started_at = None
+
     def _offer(self, worker: Worker) -> None:
         self._parking.offered(worker.pool, worker.slots - self._fleet.load(worker))
 
@@ -130,12 +167,22 @@ class Registry:
         packet = self._decode(message)
         if packet is None or packet.WhichOneof("payload") != "handshake":
             return
-        handshake = packet.handshake
-        if handshake.role != handshake_pb2.COMPONENT_ROLE_WORKER:
+        if packet.handshake.role != handshake_pb2.COMPONENT_ROLE_WORKER:
             return
+        if self._gate.handshake(packet):
+            self._admit_announcement(packet)
+
+    def announced(self, packet: BusPacket) -> None:
+        """Takes what a worker has announced in its trust handshake, as one it has broadcast."""
+        if self._gate.handshake(packet):
+            self._admit_announcement(packet)
+
+    def _admit_announcement(self, packet: BusPacket) -> None:
+        handshake = packet.handshake
         if not self._may_be_worker(handshake.component_id, packet.sender_id):
             return
         worker_id = WorkerId(handshake.component_id)
+        self._announcements.take(worker_id, self._clock.monotonic())
         topics = [Topic(topic) for topic in handshake.ready_topics[:MAX_TOPICS] if len(topic) <= MAX_TEXT]
         arrival = self._fleet.handshake(worker_id, topics, handshake.agent_name[:MAX_TEXT], self._clock.monotonic())
         if arrival is Arrival.REFUSED:

@@ -11,6 +11,7 @@ from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.gateway.times import from_rfc3339, rfc3339
 from cordum.store import Store
+from cordum.store.sessions import StoredSession
 
 log = get_logger(__name__)
 
@@ -60,20 +61,29 @@ class Fleet:
         return self._snapshot
 
     async def workers(self) -> list[dict[str, Any]]:
-        """Every known worker as the API shows it, by name."""
+        """Every known worker as the API shows it, by name.
+
+        Where workers must prove their names, only the schedulers know who has: what we hear ourselves counts for
+        nothing then.
+        """
         now = self._clock.now()
         self._forget(now)
+        snapshot = await self.snapshot()
         known: dict[str, _Heard] = {
-            entry.worker_id: _Heard(entry, from_rfc3339(entry.last_seen)) for entry in (await self.snapshot()).workers
+            entry.worker_id: _Heard(entry, from_rfc3339(entry.last_seen)) for entry in snapshot.workers
         }
-        for worker_id, heard in self._heard.items():
+        for worker_id, heard in () if snapshot.attested else self._heard.items():
             other = known.get(worker_id)
             if other is None:
                 known[worker_id] = heard
             elif heard.at > other.at:
-                ready = msgspec.structs.replace(heard.entry, ready_topics=other.entry.ready_topics)
+                ready = msgspec.structs.replace(
+                    heard.entry, ready_topics=other.entry.ready_topics, attestation=other.entry.attestation
+                )
                 known[worker_id] = _Heard(ready, heard.at)
-        return [_shown(known[worker_id], now) for worker_id in sorted(known)]
+        names = [WorkerId(name) for name in sorted(known)]
+        sessions = await self._store.sessions.get_many(names)
+        return [_shown(known[name], session, now) for name, session in zip(names, sessions, strict=True)]
 
     def _forget(self, now: float) -> None:
         for worker_id in [key for key, heard in self._heard.items() if now - heard.at > REMEMBERED_SECONDS]:
@@ -106,7 +116,7 @@ class Fleet:
         self._heard[beat.worker_id] = _Heard(entry, self._clock.now())
 
 
-def _shown(heard: _Heard, now: float) -> dict[str, Any]:
+def _shown(heard: _Heard, session: StoredSession | None, now: float) -> dict[str, Any]:
     entry = heard.entry
     age = max(0.0, now - heard.at)
     last = rfc3339(heard.at) if heard.at > 0 else ""
@@ -128,6 +138,17 @@ def _shown(heard: _Heard, now: float) -> dict[str, Any]:
         "last_heartbeat_at": last,
         "heartbeat_age_seconds": int(age),
         "online": age <= WORKER_TTL,
-        "session_state": "no_session",
-        "session_valid": False,
+        "attestation": entry.attestation,
+        **_session(session, now),
+    }
+
+
+def _session(session: StoredSession | None, now: float) -> dict[str, Any]:
+    if session is None:
+        return {"session_state": "no_session", "session_valid": False}
+    valid = session.exp_unix > now
+    return {
+        "session_state": "active" if valid else "expired",
+        "session_valid": valid,
+        "session_exp_ms": session.exp_unix * 1000,
     }
