@@ -33,6 +33,7 @@ from cordum.runtime.settings import CommonSettings
 
 GRACE: Final = 15.0  # seconds from the signal to the end
 _LAST_WORD: Final = 1.0  # seconds for what ignores being cancelled
+_CANCEL_AGAIN: Final = 2.0  # seconds until a task that has not ended is cancelled once more
 
 EXIT_OK: Final = 0
 EXIT_CRASH: Final = 1
@@ -159,8 +160,10 @@ def _name_of(hook: Hook) -> str:
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    # Once may not be enough: a task whose asyncio.wait_for has its result in this very moment sees no cancellation.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN)
 
 
 Main = Callable[[Lifecycle], Awaitable[None]]

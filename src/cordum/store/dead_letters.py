@@ -1,6 +1,13 @@
-"""Dead letters: jobs that did not end as they should, kept until somebody has looked (spec-gateway section 4)."""
+"""Dead letters: jobs that did not end as they should, kept until somebody has looked (spec-gateway section 4).
 
+The entry is the truth. The indexes follow from it: one of all entries, one of each tenant's, and of these one by topic,
+one by code and one by group of reasons, so that a filter has an index of its own. Whatever is in an index and has no
+entry is taken out by whoever meets it, and once an hour by `tidy`, which also puts back what is missing.
+"""
+
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -8,43 +15,14 @@ from cordum.core.ids import JobId, Micros, TenantId
 from cordum.runtime.clock import Clock
 from cordum.store import keys
 from cordum.store.batch import Batcher
-from cordum.store.link import Command, Payload, Reply
-from cordum.store.options import StoreOptions
+from cordum.store.dead_letter import DeadLetter, indexes_of, read_entry, written_at
+from cordum.store.dead_letter_search import CHUNK, NEWBORN, LetterQuery, LetterSearch
+from cordum.store.link import Command, Payload
+from cordum.store.options import DAY, StoreOptions
 from cordum.store.pages import Page
 
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry.
-
-    Attributes:
-        status: `JOB_STATUS_...`, as workers report it.
-        reason: for people; starts with the words the runbook sorts by.
-        reason_code: for programs.
-        created_at: RFC 3339; "" = now, when it is added.
-    """
-
-    job_id: JobId
-    tenant: TenantId
-    topic: str = ""
-    status: str = ""
-    reason: str = ""
-    reason_code: str = ""
-    last_state: str = ""
-    attempts: int = 0
-    created_at: str = ""
-
-    def to_json(self) -> bytes:
-        """The entry as stored and shown: with the names the SDK and older documents use beside our own."""
-        return msgspec.json.encode(
-            msgspec.structs.asdict(self)
-            | {
-                "id": self.job_id,
-                "error": self.reason,
-                "failed_at": self.created_at,
-                "retry_count": self.attempts,
-                "original_state": self.last_state,
-            }
-        )
+REMEMBERED: Final = 7 * DAY
+"""Seconds for which a letter that was taken away does not come back: as long as the bus keeps messages."""
 
 
 class DeadLetters:
@@ -54,27 +32,30 @@ class DeadLetters:
         self._batcher = batcher
         self._ttl = options.dead_letter_ttl
         self._kept = options.dead_letters_kept
+        self._input_ttl = max(options.meta_ttl, options.data_ttl)
         self._clock = clock
+        self._search = LetterSearch(batcher, clock)
 
     async def add(self, entry: DeadLetter) -> bool:
         """Keeps an entry. False: there is one for this job already, and the first one stands.
 
-        Beyond the greatest number kept, the oldest entries give way.
+        Beyond the greatest number kept, the oldest entries give way. The job's input is kept as long as its record, so
+        that it can be tried again.
         """
         now = self._clock.now()
         if not entry.created_at:
             moment = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
             entry = msgspec.structs.replace(entry, created_at=moment)
         at = int(now * 1_000_000)
-        tenant_index = keys.dlq_tenant_index(entry.tenant)
+        oldest = at - self._ttl * 1_000_000
         replies = await self._batcher.submit(
             [
                 ("SET", keys.dlq_entry(entry.job_id), entry.to_json(), "NX", "EX", self._ttl),
                 # NX here too: a second report does not make the entry younger.
-                ("ZADD", tenant_index, "NX", at, entry.job_id),
-                ("ZADD", keys.DLQ_INDEX, "NX", int(now), entry.job_id),
-                ("ZREMRANGEBYSCORE", tenant_index, "-inf", at - self._ttl * 1_000_000),
+                *self._index(entry, at),
+                ("ZREMRANGEBYSCORE", keys.dlq_tenant_index(entry.tenant), "-inf", oldest),
                 ("ZREMRANGEBYSCORE", keys.DLQ_INDEX, "-inf", int(now) - self._ttl),
+                ("EXPIRE", keys.context(entry.job_id), self._input_ttl),
                 ("ZCARD", keys.DLQ_INDEX),
             ]
         )
@@ -83,67 +64,131 @@ class DeadLetters:
             await self._drop_oldest(count - self._kept)
         return replies[0] == "OK"
 
+    def _index(self, entry: DeadLetter, at: int) -> list[Command]:
+        """The index entries of a letter; `at` in microseconds."""
+        commands: list[Command] = [("ZADD", keys.DLQ_INDEX, "NX", at // 1_000_000, entry.job_id)]
+        indexes = indexes_of(entry)
+        for index in indexes:
+            commands.append(("ZADD", index, "NX", at, entry.job_id))
+            commands.append(("EXPIRE", index, self._ttl + DAY))
+        commands.append(("SADD", keys.DLQ_INDEXES, *indexes))
+        return commands
+
     async def _drop_oldest(self, number: int) -> None:
         found = (await self._batcher.submit([("ZRANGE", keys.DLQ_INDEX, 0, number - 1)]))[0]
         job_ids = [JobId(str(job_id)) for job_id in found] if isinstance(found, list) else []
         if not job_ids:
             return
-        stored = await self._batcher.submit([Payload(("GET", keys.dlq_entry(job_id))) for job_id in job_ids])
         commands: list[Command] = []
-        for job_id, entry in zip(job_ids, (_entry(reply) for reply in stored), strict=True):
+        for job_id, entry in zip(job_ids, await self.entries(job_ids), strict=True):
             if entry is not None:
-                commands.append(("ZREM", keys.dlq_tenant_index(entry.tenant), job_id))
+                commands += [("ZREM", index, job_id) for index in indexes_of(entry)]
             commands.append(("DEL", keys.dlq_entry(job_id)))
         await self._batcher.submit([*commands, ("ZREM", keys.DLQ_INDEX, *job_ids)])
 
+    async def entries(self, job_ids: Sequence[JobId]) -> list[DeadLetter | None]:
+        """The entries of jobs, whoever's they are, in the order of the ids."""
+        if not job_ids:
+            return []
+        replies = await self._batcher.submit([Payload(("GET", keys.dlq_entry(job_id))) for job_id in job_ids])
+        return [read_entry(reply) for reply in replies]
+
     async def get(self, tenant: TenantId, job_id: JobId) -> DeadLetter | None:
         """The entry of a job, if it is this tenant's."""
-        entry = _entry((await self._batcher.submit([Payload(("GET", keys.dlq_entry(job_id)))]))[0])
+        entry = (await self.entries([job_id]))[0]
         return entry if entry is not None and entry.tenant == tenant else None
 
-    async def page(self, tenant: TenantId, limit: int, cursor: Micros | None = None) -> Page[DeadLetter]:
-        """A tenant's entries, newest first; see Page for the cursor."""
-        index = keys.dlq_tenant_index(tenant)
-        upper: int | str = "+inf" if cursor is None else cursor
-        while True:
-            listing: Command = ("ZREVRANGEBYSCORE", index, upper, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)
-            found = (await self._batcher.submit([listing]))[0]
-            texts = [str(text) for text in found] if isinstance(found, list) else []
-            job_ids, times = [JobId(job_id) for job_id in texts[::2]], [int(time) for time in texts[1::2]]
-            if not job_ids:
-                return Page(())
-            stored = await self._batcher.submit([Payload(("GET", keys.dlq_entry(job_id))) for job_id in job_ids])
-            entries = [_entry(reply) for reply in stored]
-            gone = [job_id for job_id, entry in zip(job_ids, entries, strict=True) if entry is None]
-            if gone:
-                # They ran out, or were dropped; without them the page would be short, so it is read again.
-                await self._batcher.submit([("ZREM", index, *gone), ("ZREM", keys.DLQ_INDEX, *gone)])
-                continue
-            end = min(limit, len(job_ids))
-            # The next cursor is a time: entries of one microsecond must not be torn apart.
-            while 1 < end < len(job_ids) and times[end] == times[end - 1]:
-                end -= 1
-            shown = tuple(entry for entry in entries[:end] if entry is not None and entry.tenant == tenant)
-            return Page(shown, Micros(times[end - 1] - 1) if end < len(job_ids) else None)
+    async def page(
+        self,
+        tenant: TenantId,
+        limit: int,
+        cursor: Micros | None = None,
+        *,
+        reason: str = "",
+        code: str = "",
+        topic: str = "",
+    ) -> Page[DeadLetter]:
+        """A tenant's entries, newest first; see LetterQuery for the filters and Page for the cursor."""
+        return await self._search.page(LetterQuery(tenant=tenant, reason=reason, code=code, topic=topic), limit, cursor)
+
+    async def search(self, query: LetterQuery, limit: int, cursor: Micros | None = None) -> Page[DeadLetter]:
+        """The entries that match, newest first; pages are full while there are any."""
+        return await self._search.page(query, limit, cursor)
+
+    async def count_of(self, query: LetterQuery, cursor: Micros | None = None) -> int:
+        """How many entries match, from the cursor on."""
+        return await self._search.count(query, cursor)
+
+    def walk(self, query: LetterQuery, cursor: Micros | None = None) -> AsyncIterator[DeadLetter]:
+        """Every entry that matches, newest first, a few at a time."""
+        return self._search.walk(query, cursor)
 
     async def remove(self, tenant: TenantId, job_id: JobId) -> bool:
         """Removes an entry of this tenant. Of several who try, one gets True."""
-        ours = (await self._batcher.submit([("ZREM", keys.dlq_tenant_index(tenant), job_id)]))[0]
-        if ours != 1:
+        entry = await self.get(tenant, job_id)
+        if entry is None:
             return False
-        replies = await self._batcher.submit([("DEL", keys.dlq_entry(job_id)), ("ZREM", keys.DLQ_INDEX, job_id)])
-        return replies[0] == 1
+        replies = await self._batcher.submit(
+            [
+                ("SET", keys.dlq_removed(job_id), "1", "EX", REMEMBERED),
+                ("DEL", keys.dlq_entry(job_id)),
+                ("ZREM", keys.DLQ_INDEX, job_id),
+                *(("ZREM", index, job_id) for index in indexes_of(entry)),
+            ]
+        )
+        return replies[1] == 1
+
+    async def knows(self, job_id: JobId) -> bool:
+        """Whether there is an entry for this job, or was one that somebody took away while messages about it may still
+        travel."""
+        commands: list[Command] = [("EXISTS", keys.dlq_entry(job_id)), ("EXISTS", keys.dlq_removed(job_id))]
+        return 1 in await self._batcher.submit(commands)
 
     async def count(self) -> int:
-        """Entries of all tenants."""
-        count = (await self._batcher.submit([("ZCARD", keys.DLQ_INDEX)]))[0]
+        """Entries of all tenants that are not too old."""
+        oldest = int(self._clock.now()) - self._ttl
+        count = (await self._batcher.submit([("ZCOUNT", keys.DLQ_INDEX, f"({oldest}", "+inf")]))[0]
         return count if isinstance(count, int) else 0
 
+    async def tidy(self) -> int:
+        """Takes out of the indexes what has no entry, and puts in what they lack; for one process, now and then.
 
-def _entry(reply: Reply) -> DeadLetter | None:
-    if not isinstance(reply, bytes):
-        return None
-    try:
-        return msgspec.json.decode(reply, type=DeadLetter)
-    except msgspec.MsgspecError:
-        return None
+        Returns:
+            How many members without an entry there were.
+        """
+        dropped = 0
+        for index in (keys.DLQ_INDEX, *await self._index_names()):
+            dropped += await self._tidy(index)
+        return dropped
+
+    async def _index_names(self) -> list[str]:
+        found = (await self._batcher.submit([("SMEMBERS", keys.DLQ_INDEXES)]))[0]
+        return sorted(str(name) for name in found) if isinstance(found, list) else []
+
+    async def _tidy(self, index: str) -> int:
+        dropped, at = 0, 0
+        unit = 1_000_000 if index == keys.DLQ_INDEX else 1
+        settled = self._clock.now() * 1_000_000 - NEWBORN
+        while True:
+            found = (await self._batcher.submit([("ZRANGE", index, at, at + CHUNK - 1, "WITHSCORES")]))[0]
+            texts = [str(text) for text in found] if isinstance(found, list) else []
+            job_ids = [JobId(text) for text in texts[::2]]
+            if not job_ids:
+                if at == 0 and index != keys.DLQ_INDEX:
+                    await self._batcher.submit([("SREM", keys.DLQ_INDEXES, index)])
+                return dropped
+            entries = await self.entries(job_ids)
+            gone = [
+                job_id
+                for job_id, score, entry in zip(job_ids, texts[1::2], entries, strict=True)
+                if entry is None and float(score) * unit < settled
+            ]
+            commands: list[Command] = [("ZREM", index, *gone)] if gone else []
+            if index == keys.DLQ_INDEX:
+                for entry in entries:
+                    if entry is not None:
+                        commands += self._index(entry, written_at(entry))
+            if commands:
+                await self._batcher.submit(commands)
+            dropped += len(gone)
+            at += len(job_ids) - len(gone)

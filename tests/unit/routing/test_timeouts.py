@@ -38,6 +38,28 @@ def test_a_topic_sets_its_own_timeout_and_tries() -> None:
     assert config.shortest_running_timeout == 7
 
 
+@pytest.mark.seed("S86")
+def test_a_workflow_sets_limits_for_its_own_jobs() -> None:
+    config = parse_timeouts(
+        {
+            "topics": {"job.work": {"timeout_seconds": 7, "max_retries": 0}},
+            "workflows": {
+                "wf": {"child_timeout_seconds": 3, "total_timeout_seconds": 60, "max_retries": 4},
+                "plain": {},
+            },
+            "reconciler": {"running_timeout_seconds": 50},
+        },
+        "f",
+    )
+
+    assert (config.running_timeout(WORK, "wf"), config.tries(WORK, "wf"), config.total_timeout("wf")) == (3, 5, 60)
+    for other in ("plain", "unheard of", ""):
+        assert (config.running_timeout(WORK, other), config.tries(WORK, other)) == (7, 1)
+        assert config.total_timeout(other) == 0
+    assert config.running_timeout(Topic("job.x"), "plain") == 50
+    assert config.shortest_running_timeout == 3
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
@@ -46,6 +68,9 @@ def test_a_topic_sets_its_own_timeout_and_tries() -> None:
         ({"workflows": {"w": {"total_timeout_seconds": -1}}}, "workflows.w.total_timeout_seconds"),
         ({"reconciler": {"scan_interval_seconds": -1}}, "reconciler.scan_interval_seconds"),
         ({"reconciler": {"scan": 1}}, "unknown field `scan`"),
+        ({"workflows": {"w": {"timeout_seconds": 1}}}, "unknown field `timeout_seconds`"),
+        ({"workflows": {"w": {"child_timeout_seconds": float("inf")}}}, "must be a finite number"),
+        ({"topics": {"a": {"timeout_seconds": float("nan")}}}, "must be a finite number"),
         ({"topics": {"a": {"timeout_seconds": "soon"}}}, "Expected `float`, got `str`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""cordumctl dlq: list, retry, delete."""
+"""cordumctl dlq: list, show, triage, retry, delete."""
 
 from typing import Annotated
 
@@ -9,69 +9,83 @@ from cordum.cli.command import ApiCommand, session
 app = typer.Typer(no_args_is_help=True, help="The dead-letter queue: jobs that went wrong")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID")]
+JobIds = Annotated[list[str] | None, typer.Argument(metavar="[JOB_ID]...", help="These; or name filters, or --all")]
+Reason = Annotated[
+    str, typer.Option(metavar="TEXT", help="Whose reason begins so, such as 'timeout: running exceeded'; or a code")
+]
+Topic = Annotated[str, typer.Option(metavar="TOPIC")]
+Code = Annotated[str, typer.Option(metavar="CODE", help="The reason code, such as worker_lost")]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter of the tenant")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before dealing with several")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which they would be")]
+Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is written to the audit log")]
 
 
 @app.command("list", cls=ApiCommand)
 def list_(
     ctx: typer.Context,
+    reason: Reason = "",
+    topic: Topic = "",
+    code: Code = "",
     limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
     cursor: Annotated[str, typer.Option(help="Where the page before ended (its next_cursor)")] = "",
 ) -> None:
     """List dead letters, newest first."""
-    from cordum.cli import output
+    from cordum.cli import letters
 
-    asked = session(ctx)
-    with asked.client() as client:
-        answer = client.get("/dlq/page", {"limit": limit, "cursor": cursor})
-    if asked.wants_json:
-        output.print_json(answer)
-        return
-    output.print_table(
-        ("JOB", "STATUS", "REASON", "TOPIC", "TRIES", "SINCE"),
-        (
-            (
-                item.get("job_id"),
-                item.get("status"),
-                item.get("reason"),
-                item.get("topic"),
-                item.get("attempts"),
-                output.moment(item.get("created_at")),
-            )
-            for item in output.items(answer)
-        ),
-        "no dead letters",
-    )
-    if answer.get("next_cursor"):
-        output.notice(f"more: --cursor {answer['next_cursor']}")
+    filters = {"reason": reason, "topic": topic, "code": code}
+    letters.show_list(session(ctx), {**filters, "limit": limit, "cursor": cursor})
 
 
 @app.command(cls=ApiCommand)
-def retry(ctx: typer.Context, job_id: JobId) -> None:
-    """Run a dead job again, as a new job."""
-    from urllib.parse import quote
+def show(ctx: typer.Context, job_id: JobId) -> None:
+    """Show one dead letter."""
+    from cordum.cli import letters
 
-    from cordum.cli import output
-
-    asked = session(ctx)
-    with asked.client() as client:
-        answer = client.post(f"/dlq/{quote(job_id, safe='')}/retry")
-    if asked.wants_json:
-        output.print_json(answer)
-    else:
-        output.print_fields([("new job", answer.get("job_id"))])
+    letters.show(session(ctx), job_id)
 
 
 @app.command(cls=ApiCommand)
-def delete(ctx: typer.Context, job_id: JobId) -> None:
-    """Take a dead letter off the list; its job stays."""
-    from urllib.parse import quote
+def triage(ctx: typer.Context, topic: Topic = "", code: Code = "") -> None:
+    """Count dead letters by reason, with what the runbook says about each."""
+    from cordum.cli import letters
 
-    from cordum.cli import output
+    letters.triage(session(ctx), {"topic": topic, "code": code})
 
-    asked = session(ctx)
-    with asked.client() as client:
-        client.call("DELETE", f"/dlq/{quote(job_id, safe='')}")
-    if asked.wants_json:
-        output.print_json({"job_id": job_id, "deleted": True})
-    else:
-        output.notice(f"deleted {job_id}")
+
+@app.command(cls=ApiCommand)
+def retry(
+    ctx: typer.Context,
+    job_ids: JobIds = None,
+    reason: Reason = "",
+    topic: Topic = "",
+    code: Code = "",
+    every: All = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    note: Note = "",
+) -> None:
+    """Run dead jobs again, each as a new job; policy decides about them anew."""
+    from cordum.cli import letters
+
+    chosen = letters.Choice(tuple(job_ids or ()), reason, topic, code, every)
+    letters.deal_with(session(ctx), "retry", chosen, letters.How(yes, dry_run, note))
+
+
+@app.command(cls=ApiCommand)
+def delete(
+    ctx: typer.Context,
+    job_ids: JobIds = None,
+    reason: Reason = "",
+    topic: Topic = "",
+    code: Code = "",
+    every: All = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    note: Note = "",
+) -> None:
+    """Take dead letters off the list; their jobs stay."""
+    from cordum.cli import letters
+
+    chosen = letters.Choice(tuple(job_ids or ()), reason, topic, code, every)
+    letters.deal_with(session(ctx), "delete", chosen, letters.How(yes, dry_run, note))

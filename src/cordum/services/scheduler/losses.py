@@ -13,6 +13,7 @@ from cordum.core.routing.workers import Worker
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
+from cordum.services.scheduler.clock_watch import ClockWatch
 from cordum.services.scheduler.constraints import tries_of
 from cordum.services.scheduler.holding import Holding
 from cordum.services.scheduler.parking import Parking
@@ -38,6 +39,7 @@ class Losses:
         parking: Parking,
         settling: Settling,
         routes: LiveRoutes,
+        watch: ClockWatch,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -46,6 +48,7 @@ class Losses:
         self._parking = parking
         self._settling = settling
         self._routes = routes
+        self._watch = watch
         self._clock = clock
         self._queue: asyncio.Queue[Hold] = asyncio.Queue()
 
@@ -125,6 +128,6 @@ class Losses:
         now = self._clock.monotonic()
         if not self._fleet.is_alive(record.worker_id, now):
             return True
-        since = now - max(0.0, self._clock.now() - record.dispatched_at / 1_000_000)
+        since = now - self._watch.age(record.dispatched_at)
         hold = Hold(record.id, record.dispatch_id, record.worker_id, record.pool, record.tenant, since, False)
         return self._fleet.forgotten(hold)

@@ -1,4 +1,8 @@
-"""Finds what went wrong unseen: jobs that take too long, lost workers, broken indexes (spec-scheduler 12)."""
+"""Finds what went wrong unseen: jobs that take too long, lost workers, broken indexes (spec-scheduler 12).
+
+How long a job has stood is read from its stamps with regard to a wall clock that may have been set (`clock_watch`), and
+from how long we have seen it stand.
+"""
 
 import asyncio
 import random
@@ -9,6 +13,7 @@ from cordum.bus import Bus
 from cordum.core.errors import CordumError
 from cordum.core.ids import Micros, micros
 from cordum.core.jobs import lifecycle, retry
+from cordum.core.jobs.ages import Sightings
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import WITH_WORKER, JobState
 from cordum.core.routing.timeouts import SCHEDULED_TIMEOUT
@@ -18,7 +23,8 @@ from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
 from cordum.services.scheduler.announcing import Announcer
 from cordum.services.scheduler.approval_keeper import ApprovalKeeper
-from cordum.services.scheduler.browsing import BATCH, MAX_BATCHES, jobs_in_state
+from cordum.services.scheduler.browsing import BEGINNING, FOREVER, jobs_in_state, jobs_with_deadline
+from cordum.services.scheduler.clock_watch import ClockWatch
 from cordum.services.scheduler.losses import Losses
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.registry import Registry
@@ -52,6 +58,7 @@ class Reconciler:
         parking: Parking,
         announcer: Announcer,
         approvals: ApprovalKeeper,
+        watch: ClockWatch,
         clock: Clock,
     ) -> None:
         self._bus = bus
@@ -63,6 +70,8 @@ class Reconciler:
         self._parking = parking
         self._announcer = announcer
         self._approvals = approvals
+        self._watch = watch
+        self._sightings = Sightings()
         self._clock = clock
         self._ticks = 0
 
@@ -84,9 +93,11 @@ class Reconciler:
         """
         if not self._bus.connected:
             return  # nobody could be told; heartbeats are missing, too
+        self._watch.look()
         for state in WATCHED:
             stale = await self._pass_over(state)
             metrics.STALE_JOBS.labels(state.label).set(stale)
+        self._sightings.sweep()
         await self._approvals.tick()
         await self._deadlines()
         if self._ticks % TRIM_EVERY == 0:
@@ -95,12 +106,14 @@ class Reconciler:
 
     async def _pass_over(self, state: JobState) -> int:
         """Looks at every job that has stood in a state long enough to be stale; says how many were."""
-        until = micros(self._clock.now() - self._least_age(state))
+        until = Micros(self._watch.latest() - int(self._least_age(state) * 1_000_000))
         stale = 0
-        async for records in jobs_in_state(self._store, state, until=until):
-            due = [action for record in records if (action := self._due(record)) is not None]
-            await self._all(due)
-            stale += len(due)
+        # What lies ahead of every clock was written by one that was wrong; it must end some day all the same.
+        for since, last in ((BEGINNING, until), (self._watch.ahead(), FOREVER)):
+            async for records in jobs_in_state(self._store, state, until=last, since=since):
+                due = [action for record in records if (action := self._due(record)) is not None]
+                await self._all(due)
+                stale += len(due)
         return stale
 
     def _least_age(self, state: JobState) -> float:
@@ -109,7 +122,7 @@ class Reconciler:
             case JobState.SCHEDULED:
                 return SCHEDULED_TIMEOUT
             case JobState.RETRYING:
-                return min(STRANDED, timeouts.reconciler.running_timeout_seconds)
+                return STRANDED
             case _:
                 shortest = min(timeouts.reconciler.dispatch_timeout_seconds, timeouts.shortest_running_timeout)
                 return min(shortest, self._registry.ttl)
@@ -117,21 +130,20 @@ class Reconciler:
     def _due(self, record: JobRecord) -> Callable[[], Awaitable[object]] | None:
         """What has to be done about a job now, if anything."""
         timeouts = self._routes.now.timeouts
-        age = self._clock.now() - record.updated_at / 1_000_000
+        age = self._age(record)
         match record.state:
             case JobState.SCHEDULED if age > SCHEDULED_TIMEOUT:
                 return lambda: self._time_out(record, "timeout: scheduled exceeded", SCHEDULED_TIMEOUT)
             case JobState.DISPATCHED if age > timeouts.reconciler.dispatch_timeout_seconds:
                 limit = timeouts.reconciler.dispatch_timeout_seconds
                 return lambda: self._time_out(record, "timeout: dispatched exceeded", limit)
-            case JobState.RUNNING if age > timeouts.running_timeout(record.topic):
-                limit = timeouts.running_timeout(record.topic)
+            case JobState.RUNNING if age > (limit := timeouts.running_timeout(record.topic, record.workflow_id)):
                 return lambda: self._time_out(record, "timeout: running exceeded", limit)
             case JobState.DISPATCHED | JobState.RUNNING:
                 if record.worker_id and self._registry.knows_the_absent and self._losses.is_lost(record):
                     return lambda: self._losses.take_away(record)
                 return None
-            case JobState.RETRYING if age > timeouts.reconciler.running_timeout_seconds:
+            case JobState.RETRYING if age > max(timeouts.running_timeout(record.topic, record.workflow_id), STRANDED):
                 last = f": {record.failure_reason}" if record.failure_reason else ""
                 reason = f"max retries exceeded: not tried again for {age:.0f} s{last}"
                 return lambda: self._settling.fail(record, reason, "max_retries_exceeded")
@@ -140,6 +152,11 @@ class Reconciler:
                 return lambda: self._parking.park_again(record, lane, delay)
             case _:
                 return None
+
+    def _age(self, record: JobRecord) -> float:
+        """Seconds a job has stood where it stands."""
+        stood = self._sightings.stood(record.id, record.updated_at, self._watch.steady())
+        return max(self._watch.age(record.updated_at), stood)
 
     async def _time_out(self, record: JobRecord, reason: str, limit: float) -> None:
         held = record.state in WITH_WORKER
@@ -152,23 +169,9 @@ class Reconciler:
 
     async def _deadlines(self) -> None:
         """Ends jobs whose deadline has passed, and removes deadlines that belong to no active job."""
-        for _ in range(MAX_BATCHES):
-            now = micros(self._clock.now())
-            ids = await self._store.jobs.due_deadlines(now, BATCH)
-            if not ids:
-                return
-            records = await self._store.jobs.get_many(ids)
-            strayed = [
-                job_id
-                for job_id, record in zip(ids, records, strict=True)
-                if record is None or record.state.is_terminal or not _is_overdue(record, now)
-            ]
-            if strayed:
-                await self._store.jobs.repair_indexes(strayed)
-            overdue = [record for record in records if record is not None and _is_overdue(record, now)]
+        async for records in jobs_with_deadline(self._store, until=self._watch.latest()):
+            overdue = [record for record in records if self._watch.overdue(record)]
             await self._all([_later(self._deadline_passed, record) for record in overdue])
-            if len(ids) < BATCH:
-                return
 
     async def _deadline_passed(self, record: JobRecord) -> None:
         if record.state is JobState.APPROVAL_REQUIRED and record.approval_status == "pending":
@@ -190,10 +193,6 @@ class Reconciler:
                     log.warning("a stale job is left to the next pass", event="reconcile_failed", error=result.message)
                 elif isinstance(result, BaseException):
                     raise result
-
-
-def _is_overdue(record: JobRecord, now: Micros) -> bool:
-    return not record.state.is_terminal and 0 < record.deadline_unix <= now
 
 
 def _later(call: Callable[[JobRecord], Awaitable[object]], record: JobRecord) -> Callable[[], Awaitable[object]]:

@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 from cordum.core.errors import CordumError
-from cordum.core.ids import micros
+from cordum.core.ids import Micros, micros
 from cordum.core.jobs import approvals
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
@@ -17,7 +17,8 @@ from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
-from cordum.services.scheduler.browsing import jobs_in_state
+from cordum.services.scheduler.browsing import BEGINNING, jobs_in_state
+from cordum.services.scheduler.clock_watch import ClockWatch
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.settling import Settling
@@ -49,6 +50,7 @@ class Replayer:
         woken: WokenJobs,
         settling: Settling,
         parking: Parking,
+        watch: ClockWatch,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -56,6 +58,7 @@ class Replayer:
         self._woken = woken
         self._settling = settling
         self._parking = parking
+        self._watch = watch
         self._clock = clock
 
     def period(self) -> float:
@@ -69,15 +72,16 @@ class Replayer:
             StoreError: the store does not answer; the next pass begins anew.
         """
         patience = self._routes.now.timeouts.reconciler.dispatch_timeout_seconds
-        now = self._clock.now()
-        until = micros(now - patience)
+        self._watch.look()
+        until = Micros(self._watch.latest() - int(patience * 1_000_000))
         for state, since in (
-            (JobState.PENDING, micros(0)),
-            (JobState.DENIED, micros(now - patience - REJECTED_WITHIN)),
+            (JobState.PENDING, BEGINNING),
+            (JobState.DENIED, Micros(until - int(REJECTED_WITHIN * 1_000_000))),
         ):
             async for records in jobs_in_state(self._store, state, until=until, since=since):
-                for at in range(0, len(records), AT_ONCE):
-                    await asyncio.gather(*(self._mend(record) for record in records[at : at + AT_ONCE]))
+                waiting = [record for record in records if self._watch.age(record.updated_at) >= patience]
+                for at in range(0, len(waiting), AT_ONCE):
+                    await asyncio.gather(*(self._mend(record) for record in waiting[at : at + AT_ONCE]))
 
     async def _mend(self, record: JobRecord) -> None:
         try:
@@ -114,6 +118,6 @@ class Replayer:
         await self._store.approvals.mark_published(record.id, approvals.published(micros(self._clock.now())))
 
     async def _park_anew(self, record: JobRecord) -> None:
-        if self._clock.now() - record.updated_at / 1_000_000 > PARKED_FOR_LONG:
+        if self._watch.age(record.updated_at) > PARKED_FOR_LONG:
             lane = parking.DELAYED if record.pending_reason != NoPlace.NO_POOL else parking.UNROUTED
             await self._parking.park_again(record, lane, 0.0)

@@ -8,31 +8,27 @@ from cap.pb.cordum.agent.v1 import job_pb2
 from cordum.bus import Bus, BusError, envelope, messages, subjects
 from cordum.core.access.caller import Caller
 from cordum.core.errors import CordumError
-from cordum.core.ids import JobId, Micros, TenantId, Topic, TraceId
+from cordum.core.ids import JobId, TenantId
 from cordum.core.jobs.record import JobRecord
-from cordum.core.jobs.states import JobState
 from cordum.runtime.clock import Clock, unix_micros
-from cordum.runtime.ids import Ids
 from cordum.runtime.logging import get_logger
 from cordum.services.gateway import protojson
+from cordum.services.gateway.dlq.again import RETRY_OF, brings_context, record_again, request_again, retry_id
 from cordum.services.gateway.errors import ApiError, invalid
-from cordum.store import DeadLetter, JobDetail, NewJob, Store
+from cordum.store import DeadLetter, JobExistsError, NewJob, Store
 
 log = get_logger(__name__)
 
-_LEFT_BEHIND: Final = ("approval_",)
-"""Labels of the old job's way through the control plane; the new one goes its own."""
 _SAFETY: Final = job_pb2.ERROR_CODE_SAFETY_DENIED
 
 
 class DeadLetterBox:
     """The gateway's side of the dead-letter queue."""
 
-    def __init__(self, store: Store, bus: Bus, clock: Clock, ids: Ids) -> None:
+    def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
         self._bus = bus
         self._clock = clock
-        self._ids = ids
 
     async def bury(self, record: JobRecord, code: str) -> bool:
         """Writes the entry of a job that was denied here, and announces it. The job's own record is already written,
@@ -76,9 +72,12 @@ class DeadLetterBox:
         return True
 
     async def retry(self, tenant: TenantId, job_id: JobId, caller: Caller) -> "tuple[JobRecord, job_pb2.JobRequest]":
-        """Writes a new job like the dead one and removes the entry; the new one is decided like any other.
+        """Writes a new job like the dead one and then removes the entry; the new one is decided like any other.
 
-        Answers the new job, for the caller to publish.
+        Asked again after it broke off, or by two at once, it makes the one job and no second: a crash loses neither the
+        letter nor the job.
+
+        Answers the new job, for the caller to publish; one that is not published is replayed by the scheduler.
 
         Raises:
             ApiError: 404 for no such entry, 400 for an entry without topic, 409 when the job's request or input is no
@@ -89,63 +88,33 @@ class DeadLetterBox:
             raise ApiError("dlq_entry_not_found")
         if not entry.topic:
             raise invalid("the entry names no topic, so it cannot be tried again", "dlq_no_topic")
-        detail = await self._store.jobs.get_detail(job_id)
-        stored = await self._store.jobs.request(job_id)
-        if detail is None or detail.context is None or stored is None or detail.record.tenant != tenant:
-            raise ApiError("dlq_not_retryable")
-        new_id = JobId(f"{job_id}-retry-{self._ids.token(4)}")
-        job = _again(protojson.decode(stored), new_id, job_id)
-        record = _new_record(detail, new_id, job, caller, unix_micros(self._clock))
-        await self._store.jobs.create(NewJob(record=record, request=protojson.encode_any(job), context=detail.context))
-        # Of two who retry at once, one finds the entry gone; its job exists all the same and is not lost.
+        record, job = await self._make(tenant, entry, caller)
         await self._store.dead_letters.remove(tenant, job_id)
-        log.info("dead letter retried", event="dlq_retried", job_id=job_id, new_job_id=new_id, by=caller.name)
+        log.info("dead letter retried", event="dlq_retried", job_id=job_id, new_job_id=record.id, by=caller.name)
         return record, job
 
-
-def _again(job: job_pb2.JobRequest, new_id: JobId, old_id: JobId) -> job_pb2.JobRequest:
-    """The old request under a new id: everything it asked for, nothing of what had become of it."""
-    for name in [name for name in job.labels if name.startswith(_LEFT_BEHIND) or name == messages.BUS_MSG_ID_LABEL]:
-        del job.labels[name]
-    for name in ("dispatch", "identity"):
-        job.ClearField(name)
-    for name in [messages.EFFECTIVE_CONFIG_ENV, *(name for name in job.env if name.startswith("CORDUM_"))]:
-        job.env.pop(name, None)
-    job.job_id = new_id
-    job.context_ptr = f"redis://ctx:{new_id}"
-    # The key belongs to the first submit; the new job must not be taken for its repetition.
-    job.meta.idempotency_key = ""
-    job.labels["retry"] = "true"
-    job.labels["dlq_entry"] = old_id
-    job.labels["retry_of_job"] = old_id
-    job.env["retry_of_job"] = old_id
-    return job
-
-
-def _new_record(detail: JobDetail, new_id: JobId, job: job_pb2.JobRequest, caller: Caller, now: Micros) -> JobRecord:
-    old = detail.record
-    return JobRecord(
-        id=new_id,
-        state=JobState.PENDING,
-        created_at=now,
-        updated_at=now,
-        topic=Topic(job.topic),
-        tenant=old.tenant,
-        team=old.team,
-        principal=old.principal,
-        trace_id=TraceId(f"dlq-retry-{old.id}"),
-        memory_id=old.memory_id,
-        actor_id=old.actor_id,
-        actor_type=old.actor_type,
-        capability=old.capability,
-        pack_id=old.pack_id,
-        risk_tags=old.risk_tags,
-        requires=old.requires,
-        labels=dict(job.labels),
-        # Still the first submitter's wish: whoever sees the failure and tries again does not make it their own.
-        submitted_by=old.submitted_by or caller.identity,
-        deadline_unix=Micros(now + job.budget.deadline_ms * 1000) if job.budget.deadline_ms else Micros(0),
-    )
+    async def _make(
+        self, tenant: TenantId, entry: DeadLetter, caller: Caller
+    ) -> "tuple[JobRecord, job_pb2.JobRequest]":
+        detail = await self._store.jobs.get_detail(entry.job_id)
+        stored = await self._store.jobs.request(entry.job_id)
+        if detail is None or stored is None or detail.record.tenant != tenant:
+            raise ApiError("dlq_not_retryable")
+        job = protojson.decode(stored)
+        job.job_id = entry.job_id
+        context = detail.context if brings_context(job) else b""
+        if context is None:
+            raise ApiError("dlq_not_retryable")
+        job = request_again(job, retry_id(entry))
+        record = record_again(detail.record, job, caller, unix_micros(self._clock))
+        try:
+            await self._store.jobs.create(NewJob(record=record, request=protojson.encode_any(job), context=context))
+        except JobExistsError:
+            made = await self._store.jobs.get(record.id)
+            if made is None or made.tenant != tenant or made.labels.get(RETRY_OF) != entry.job_id:
+                raise ApiError("dlq_not_retryable") from None
+            record = made
+        return record, job
 
 
 def shown(entry: DeadLetter) -> msgspec.Raw:
