@@ -2,10 +2,11 @@
 
 import asyncio
 
-from cordum.core.ids import JobId, Micros, PoolName
+from cordum.core.ids import JobId, Micros
 from cordum.store import Store
+from cordum.store.parked import Queue
 
-POOL = PoolName("gpu")
+POOL, OTHER = "gpu", "1|acme|job.work|cpu"
 NOW = Micros(1_800_000_000_000_000)
 A, B, C = JobId("a"), JobId("b"), JobId("c")
 
@@ -61,10 +62,14 @@ async def test_many_takers_share_without_overlap(store: Store, peer: Store) -> N
     assert set(flat) == wanted
 
 
-async def test_pools_with_parked_jobs_are_known(store: Store) -> None:
-    assert await store.parked.pools() == {}
+async def test_lanes_with_parked_jobs_are_known_and_empty_ones_forgotten(store: Store, peer: Store) -> None:
+    assert await store.parked.queues(NOW) == {}
     await store.parked.park(POOL, A, NOW)
-    await store.parked.park(PoolName("pools"), B, NOW)
-    await store.parked.park(PoolName("cpu"), C, NOW)
-    await store.parked.remove(PoolName("cpu"), C)
-    assert await store.parked.pools() == {POOL: 1, PoolName("pools"): 1}
+    await store.parked.park(POOL, B, Micros(NOW + 10))
+    await store.parked.park(OTHER, C, NOW)
+    await store.parked.remove(OTHER, C)
+    assert await store.parked.queues(NOW) == {POOL: Queue(2, 1), OTHER: Queue(0, 0)}
+
+    await peer.parked.forget([POOL, OTHER])
+
+    assert await store.parked.queues(NOW) == {POOL: Queue(2, 1)}, "a lane that has a job is not forgotten"

@@ -40,10 +40,10 @@ def test_what_changes_something_needs_more_than_reading() -> None:
 def test_the_document_names_every_route_and_no_other() -> None:
     paths = document(ROUTES)["paths"]
     assert {(path, method.upper()) for path, item in paths.items() for method in item} == {
-        (route.path, route.method) for route in ROUTES
+        (route.path.replace(":path", ""), route.method) for route in ROUTES
     }
     for route in ROUTES:
-        operation = paths[route.path][route.method.lower()]
+        operation = paths[route.path.replace(":path", "")][route.method.lower()]
         assert (operation["security"] == []) == (route.path in PUBLIC)
 
 

@@ -30,8 +30,8 @@ def test_a_worker_is_new_with_its_first_heartbeat_and_in_a_new_pool() -> None:
     assert beat(fleet, 1.0) is Arrival.NEW
     assert beat(fleet, 2.0) is Arrival.KNOWN
     assert beat(fleet, 3.0, pool="side") is Arrival.NEW
-    assert fleet.in_pool(MAIN) == ()
-    assert fleet.in_pool(PoolName("side")) == (fleet.workers[W],)
+    assert list(fleet.in_pool(MAIN)) == []
+    assert list(fleet.in_pool(PoolName("side"))) == [fleet.workers[W]]
 
 
 def test_silence_beyond_the_time_to_live_ends_a_worker() -> None:
@@ -164,3 +164,53 @@ def test_a_snapshot_restores_the_fleet() -> None:
     worker = fresh.workers[W]
     assert (worker.slots, worker.ready_topics, worker.started_at) == (3, frozenset({"t"}), None)
     assert fresh.free_slots(MAIN, 3.0) == 3
+
+
+def test_only_workers_with_room_are_looked_at() -> None:
+    fleet = Fleet()
+    beat(fleet, 0.0, slots=2)
+    fleet.heartbeat(WorkerReport(worker_id=WorkerId("other"), pool=MAIN, max_parallel=1, cpu_load=95), 0.0)
+
+    def open_ones() -> list[str]:
+        return sorted(worker.id for worker in fleet.with_room(MAIN))
+
+    assert open_ones() == ["w"]
+    fleet.slots.take(hold("a", 0.0))
+    assert open_ones() == ["w"]
+    fleet.slots.take(hold("b", 0.0))
+    assert open_ones() == []
+    fleet.slots.release(JobId("a"))
+    assert open_ones() == ["w"]
+    beat(fleet, 1.0, slots=1)  # takes fewer now than it holds
+    assert open_ones() == []
+    fleet.heartbeat(WorkerReport(worker_id=WorkerId("other"), pool=MAIN, max_parallel=1), 1.0)
+    assert open_ones() == ["other"]
+    fleet.sweep(100.0)
+    assert open_ones() == [] and not fleet.pools
+
+
+def test_a_job_that_ends_where_we_did_not_know_of_it_makes_room() -> None:
+    fleet = Fleet()
+    beat(fleet, 0.0, active=1, slots=1)
+    beat(fleet, 1.0, active=1, slots=1)
+    assert not fleet.with_room(MAIN)
+
+    fleet.finished_unknown(W)
+
+    assert list(fleet.with_room(MAIN)) == [fleet.workers[W]]
+
+
+def test_holds_of_workers_nobody_knows_are_doubtful() -> None:
+    fleet = Fleet()
+    fleet.slots.take(hold("lost", 0.0, WorkerId("ghost")))
+
+    assert fleet.doubtful_holds(SETTLED, 10) == []
+    assert [found.job_id for found in fleet.doubtful_holds(SETTLED + 0.1, 10)] == ["lost"]
+
+
+def test_a_worker_sent_away_gets_nothing_more() -> None:
+    fleet = Fleet()
+    beat(fleet, 0.0)
+
+    assert [worker.id for worker in fleet.dismiss([W, WorkerId("nobody")])] == [W]
+    assert not fleet.with_room(MAIN) and list(fleet.in_pool(MAIN)) == []

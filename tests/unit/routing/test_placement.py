@@ -32,6 +32,7 @@ def worker(
     cpu: float = 0.0,
     gpu: float = 0.0,
     labels: Mapping[str, str] | None = None,
+    capabilities: tuple[str, ...] = (),
     now: float = NOW,
 ) -> None:
     fleet.heartbeat(
@@ -43,6 +44,7 @@ def worker(
             cpu_load=cpu,
             gpu_utilization=gpu,
             labels=labels or {},
+            capabilities=capabilities,
         ),
         now,
     )
@@ -206,6 +208,73 @@ def test_a_worker_that_names_no_pool_is_in_the_default_one() -> None:
     worker(fleet, "w", pool="")
 
     assert place(NEED, (PoolName("default"),), fleet, LENIENT, NOW) is fleet.workers[WorkerId("w")]
+
+
+ROUTES = compile_routes(
+    parse_pools({"topics": {WORK: "main"}, "pools": {"main": {"requires": ["GPU", "eu "]}}}, "f"),
+    TopicRegistry({}),
+    TimeoutsConfig(),
+)
+
+
+def for_required(fleet: Fleet, *requires: str) -> str:
+    need = need_of(WORK, TENANT, {}, requires)
+    found = place(need, pools_of(need, ROUTES), fleet, LENIENT, NOW, 0, ROUTES.offers)
+    return found.id if isinstance(found, Worker) else found.value
+
+
+def test_a_worker_that_speaks_of_its_pools_capabilities_has_those_it_names() -> None:
+    fleet = Fleet()
+    worker(fleet, "cpu", capabilities=("EU",))
+    assert for_required(fleet, "eu") == "cpu"
+    assert for_required(fleet, "gpu") == "no_workers"
+
+    worker(fleet, "gpu", capabilities=("eu", " Gpu"), slots=1)
+
+    assert for_required(fleet, "gpu", "EU ") == "gpu"
+    assert for_required(fleet, "gpu", "tpu") == "no_pool_mapping"  # the pool does not offer it
+
+
+def test_a_worker_that_says_nothing_of_them_has_what_its_pool_offers() -> None:
+    fleet = Fleet()
+    worker(fleet, "silent")
+    assert for_required(fleet, "gpu") == "silent"
+
+    worker(fleet, "silent", capabilities=("chat", "summaries"))  # words of another kind
+
+    assert for_required(fleet, "gpu") == "silent"
+
+
+def test_capabilities_that_change_count_from_the_next_heartbeat() -> None:
+    fleet = Fleet()
+    worker(fleet, "w", capabilities=("gpu",))
+    assert for_required(fleet, "gpu") == "w"
+
+    worker(fleet, "w", capabilities=("eu",))
+
+    assert for_required(fleet, "gpu") == "no_workers"
+
+
+def test_a_credential_limits_the_topics_of_a_worker() -> None:
+    fleet = Fleet()
+    worker(fleet, "w")
+    fleet.workers[WorkerId("w")].allowed_topics = frozenset({Topic("job.other")})
+    assert chosen(fleet) == "no_workers"
+    assert not fleet.handles(MAIN, WORK) and fleet.handles(MAIN, Topic("job.other"))
+
+    fleet.workers[WorkerId("w")].allowed_topics = frozenset({WORK})
+
+    assert chosen(fleet) == "w"
+
+
+def test_a_preferred_worker_elsewhere_or_hot_is_not_taken() -> None:
+    fleet = Fleet()
+    worker(fleet, "idle")
+    worker(fleet, "elsewhere", pool="side")
+    worker(fleet, "hot", cpu=95)
+
+    for liked in ("elsewhere", "hot", "nobody"):
+        assert chosen(fleet, need_of(WORK, TENANT, {"preferred_worker_id": liked}, ())) == "idle"
 
 
 def test_in_a_large_pool_jobs_spread_over_all_workers() -> None:

@@ -51,6 +51,17 @@ def test_what_a_job_requires_must_all_be_offered() -> None:
     assert made.offering(both, ("gpu", "us")) == ()
 
 
+def test_a_topics_registration_adds_to_what_its_jobs_require() -> None:
+    made = routes(
+        {"topics": {"a": "one"}},
+        {"a": {"name": "a", "requires": ["gpu"]}, "tenant:acme:a": {"name": "a", "tenant_id": "acme"}},
+    )
+
+    assert made.requires_of(OTHERS, Topic("a")) == ("gpu",)
+    assert made.requires_of(ACME, Topic("a")) == ()
+    assert made.requires_of(OTHERS, Topic("b")) == ()
+
+
 def test_a_free_slot_answers_whoever_waits_under_a_pool_it_can_stand_in_for() -> None:
     made = routes({"topics": {"a": ["first", "second"], "b": "second", "c": "third"}})
 

@@ -1,7 +1,9 @@
 """Pools and the topics mapped to them: `config/pools.yaml` (spec-scheduler 7.1)."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -33,6 +35,29 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     drain_timeout_seconds: int = 0
 
 
+DRAIN_TIMEOUT: Final = 300
+MOST_DRAIN_TIMEOUT: Final = 3600
+"""Seconds a pool drains before it counts as inactive: unless it says so, and at the most (spec-scheduler 7.1)."""
+
+
+def status_at(pool: Pool, now: float) -> PoolStatus:
+    """How a pool stands at a moment (Unix seconds): one that has drained for longer than it may is inactive.
+
+    Neither gets new jobs and the running ones of both come to their end, so this matters to those who look, not to
+    placing. A start that cannot be read leaves the pool draining.
+    """
+    if pool.status is not PoolStatus.DRAINING:
+        return pool.status
+    try:
+        started = datetime.fromisoformat(pool.drain_started_at)
+    except ValueError:
+        return pool.status
+    if started.tzinfo is None:
+        started = started.replace(tzinfo=UTC)
+    allowed = min(pool.drain_timeout_seconds or DRAIN_TIMEOUT, MOST_DRAIN_TIMEOUT)
+    return PoolStatus.INACTIVE if now >= started.timestamp() + allowed else pool.status
+
+
 class PoolsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Every pool, and for each topic the pools that serve it, in order of writing."""
 
@@ -57,9 +82,19 @@ def parse_pools(data: object, source: str) -> PoolsConfig:
     """
     if data is None:
         raise RoutingConfigError(f"{source}: the file is empty; it needs `topics`")
-    file = convert(data, _File, source)
-    if not file.topics:
+    config = parse_stored_pools(data, source)
+    if not config.topics:
         raise RoutingConfigError(f"{source}: topics: must map at least one topic to a pool")
+    return config
+
+
+def parse_stored_pools(data: object, source: str) -> PoolsConfig:
+    """As `parse_pools`, of what is kept in the store: there operators may have taken away the last topic.
+
+    Raises:
+        RoutingConfigError: an unknown key, a wrong type, or a topic without a pool.
+    """
+    file = convert(data, _File, source)
     pools = {PoolName(_named(name, "pools", source)): pool or Pool() for name, pool in file.pools.items()}
     for name, pool in pools.items():
         if pool.drain_timeout_seconds < 0:

@@ -8,6 +8,7 @@ from cordum.core.ids import PoolName, TenantId, Topic
 from cordum.core.routing.pools import PoolsConfig, PoolStatus
 from cordum.core.routing.timeouts import TimeoutsConfig
 from cordum.core.routing.topics import TopicRegistry
+from cordum.core.routing.workers import fold_all
 
 NO_POOLS: tuple[PoolName, ...] = ()
 
@@ -32,16 +33,27 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     revision: str = ""
 
     def pools_for(self, tenant: TenantId, topic: Topic) -> tuple[PoolName, ...]:
-        """The pools that may serve a job, empty when none does: the mapping first, else the registration's own pool."""
-        pools = self.by_topic.get(topic)
-        if pools is not None:
-            return pools
+        """The pools that may serve a job, empty when none does.
+
+        A tenant's own registration goes before the mapping, which is everybody's, and that before the pool of the
+        registration for everybody.
+        """
         registered = self.registry.find(tenant, topic)
-        return (registered.pool,) if registered is not None and registered.pool in self.offers else NO_POOLS
+        pool = registered.pool if registered is not None else ""
+        if registered is None or not registered.tenant_id or not pool:
+            pools = self.by_topic.get(topic)
+            if pools is not None:
+                return pools
+        return (PoolName(pool),) if pool in self.offers else NO_POOLS
+
+    def requires_of(self, tenant: TenantId, topic: Topic) -> tuple[str, ...]:
+        """What every job of a topic requires, by its registration."""
+        registered = self.registry.find(tenant, topic)
+        return registered.requires if registered is not None else ()
 
     def offering(self, pools: tuple[PoolName, ...], requires: Iterable[str]) -> tuple[PoolName, ...]:
         """Those of `pools` whose workers offer everything a job requires."""
-        needed = {folded for need in requires if (folded := fold(need))}
+        needed = fold_all(requires)
         if not needed:
             return pools
         return tuple(pool for pool in pools if needed <= self.offers.get(pool, frozenset()))
@@ -65,13 +77,8 @@ def compile_routes(pools: PoolsConfig, registry: TopicRegistry, timeouts: Timeou
         by_topic=by_topic,
         lanes={name: frozenset(firsts) for name, firsts in lanes.items()},
         serving={name: frozenset(all_of_it) for name, all_of_it in serving.items()},
-        offers={name: frozenset(map(fold, pools.pools[name].requires)) for name in active},
+        offers={name: fold_all(pools.pools[name].requires) for name in active},
         registry=registry,
         timeouts=timeouts,
         revision=revision,
     )
-
-
-def fold(capability: str) -> str:
-    """Capabilities are compared without regard to case and surrounding blanks."""
-    return capability.strip().casefold()

@@ -3,7 +3,7 @@
 Heartbeats come every few seconds and a burst of jobs lasts less, so load is what was handed out, not what was reported.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ class Hold(msgspec.Struct, frozen=True):
     Attributes:
         since: seconds of the caller's steady clock.
         ours: whether this process dispatched it; otherwise a peer did and we overheard it.
+        limited: whether its policy limits how many of its tenant's jobs run at once, so that its end has to be told.
     """
 
     job_id: JobId
@@ -28,12 +29,19 @@ class Hold(msgspec.Struct, frozen=True):
     tenant: TenantId
     since: float
     ours: bool
+    limited: bool = False
+
+
+def _nobody(_worker_id: WorkerId) -> None:
+    pass
 
 
 class Slots:
     """Every hold, by job, worker and tenant. At most one a job: the newest dispatch replaces an older one."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[WorkerId], None] = _nobody) -> None:
+        """`on_change` is told of each worker that holds more or fewer jobs than before."""
+        self._on_change = on_change
         self._by_job: dict[JobId, Hold] = {}
         self._by_worker: dict[WorkerId, dict[JobId, Hold]] = {}
         self._by_tenant: dict[TenantId, int] = {}
@@ -51,6 +59,7 @@ class Slots:
         self._by_job[hold.job_id] = hold
         self._by_worker.setdefault(hold.worker_id, {})[hold.job_id] = hold
         self._by_tenant[hold.tenant] = self._by_tenant.get(hold.tenant, 0) + 1
+        self._on_change(hold.worker_id)
 
     def get(self, job_id: JobId) -> Hold | None:
         return self._by_job.get(job_id)
@@ -77,11 +86,16 @@ class Slots:
             self._by_tenant[hold.tenant] = left
         else:
             del self._by_tenant[hold.tenant]
+        self._on_change(hold.worker_id)
         return hold
 
     def held_by(self, worker_id: WorkerId) -> Mapping[JobId, Hold]:
         """The jobs a worker holds."""
         return self._by_worker.get(worker_id, _NONE)
+
+    def holders(self) -> Iterable[WorkerId]:
+        """The workers that hold jobs."""
+        return tuple(self._by_worker)
 
     def of_tenant(self, tenant: TenantId) -> int:
         """How many jobs of a tenant are with workers."""

@@ -1,6 +1,6 @@
 """A worker, as its heartbeats and handshakes describe it (spec-scheduler 11)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +12,16 @@ HOT: Final = 90.0
 
 UNNAMED_POOL: Final = PoolName("default")
 """The pool of a worker that names none, which is how the SDK's own defaults leave it."""
+
+
+def fold(capability: str) -> str:
+    """Capabilities are compared without regard to case and surrounding blanks."""
+    return capability.strip().casefold()
+
+
+def fold_all(capabilities: Iterable[str]) -> frozenset[str]:
+    """Capabilities for comparison; blank ones are none."""
+    return frozenset(folded for capability in capabilities if (folded := fold(capability)))
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,16 +46,21 @@ class Worker:
 
     Attributes:
         ready_topics: what it said it handles; None when it never said.
+        allowed_topics: what its credential lets it have; None when nothing limits it.
+        capabilities: what it says it can do, folded for comparison.
         heard_at: its last sign of life of either kind; heartbeat_at: its last heartbeat, without which it gets no jobs.
         started_at: its last handshake, which workers send when they start.
         unknown_jobs: jobs it reports beyond those we know it holds, confirmed by two heartbeats in a row.
         idle_beats, idle_before: heartbeats in a row that reported no job, and when the last but one of them came.
         counts_jobs: whether it has ever reported a job, so that reporting none means something.
         short_beats: heartbeats in a row that reported fewer jobs than it holds.
+        open_at: where it stands in the fleet's list of workers with room, -1 when it does not.
     """
 
     __slots__ = (
         "_unknown_before",
+        "allowed_topics",
+        "capabilities",
         "counts_jobs",
         "heard_at",
         "heartbeat_at",
@@ -53,6 +68,7 @@ class Worker:
         "idle_beats",
         "idle_before",
         "last",
+        "open_at",
         "ready_at",
         "ready_topics",
         "short_beats",
@@ -68,6 +84,8 @@ class Worker:
         self.heard_at = now
         self.heartbeat_at: float | None = None
         self.ready_topics: frozenset[Topic] | None = None
+        self.allowed_topics: frozenset[Topic] | None = None
+        self.capabilities: frozenset[str] = frozenset()
         self.ready_at: float | None = None
         self.started_at: float | None = None
         self.unknown_jobs = 0
@@ -75,6 +93,7 @@ class Worker:
         self.idle_before = now
         self.counts_jobs = False
         self.short_beats = 0
+        self.open_at = -1
         self._unknown_before = 0
 
     @property
@@ -84,6 +103,22 @@ class Worker:
     @property
     def is_hot(self) -> bool:
         return self.last.cpu_load >= HOT or self.last.gpu_utilization >= HOT
+
+    def takes(self, topic: Topic) -> bool:
+        """Whether jobs of a topic may go here: its handshake and its credential both decide."""
+        return (self.ready_topics is None or topic in self.ready_topics) and (
+            self.allowed_topics is None or topic in self.allowed_topics
+        )
+
+    def offers(self, needed: frozenset[str], words: frozenset[str]) -> bool:
+        """Whether a worker has the capabilities a job needs.
+
+        Args:
+            needed: folded.
+            words: what its pool vouches for, folded. Only a worker that uses one of these words speaks of them at all;
+                then it has what it names and nothing else. Of one that does not, the pool's word holds.
+        """
+        return needed <= self.capabilities or self.capabilities.isdisjoint(words)
 
     def heartbeat(self, report: WorkerReport, held: int, now: float) -> None:
         """Takes in a heartbeat.
@@ -95,6 +130,8 @@ class Worker:
         if not report.pool or not report.agent_name:
             pool, name = report.pool or UNNAMED_POOL, report.agent_name or self.last.agent_name
             report = msgspec.structs.replace(report, pool=pool, agent_name=name)
+        if report.capabilities != self.last.capabilities:
+            self.capabilities = fold_all(report.capabilities)
         self.last = report
         self.slots = max(1, report.max_parallel)
         last_beat = self.heartbeat_at
@@ -139,7 +176,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
         Freshness counts from the last handshake or from a later heartbeat of a worker that shook hands: SDKs send one
         handshake, when they start.
         """
-        if worker.ready_topics is not None and topic not in worker.ready_topics:
+        if not worker.takes(topic):
             return False
         if not self.required:
             return True

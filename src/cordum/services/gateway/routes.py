@@ -9,7 +9,7 @@ from cordum.core.access.permissions import Permission
 from cordum.core.audit.verify import Report
 from cordum.services.gateway import health, status
 from cordum.services.gateway.approvals import handlers as approvals
-from cordum.services.gateway.dlq import handlers as dlq
+from cordum.services.gateway.dlq.table import DLQ_ROUTES
 from cordum.services.gateway.governance import audit as audit
 from cordum.services.gateway.governance import decisions as governance
 from cordum.services.gateway.jobs import handlers as jobs
@@ -20,14 +20,20 @@ from cordum.services.gateway.policy import handlers as policy
 from cordum.services.gateway.policy.question import PolicyCheck, PolicyCheckBatch
 from cordum.services.gateway.policy_admin.table import POLICY_ADMIN_ROUTES
 from cordum.services.gateway.route import Body, Open, Route
+from cordum.services.gateway.routing_admin.table import ROUTING_ROUTES
+from cordum.services.gateway.schemas.table import SCHEMA_ROUTES
+from cordum.services.gateway.stream.table import STREAM_ROUTES
 from cordum.services.gateway.submit.submission import Submission
-from cordum.services.gateway.workers import handlers as workers
+from cordum.services.gateway.workers.table import WORKER_ROUTES
 
 _API: Final = "/api/v1"
 _Object = dict[str, Any]
 _P = Permission
 
-_ON_SUBMIT: Final = ("unknown_topic", "policy_denied", "body_too_large", "policy_throttled")
+_ON_SUBMIT: Final = (
+    *("unknown_topic", "schema_validation_failed", "schema_not_found", "schema_registry_unavailable"),
+    *("policy_denied", "body_too_large", "policy_throttled"),
+)
 
 ROUTES: Final[tuple[Route, ...]] = (
     # Jobs
@@ -128,50 +134,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="jobs",
         notes="Administrators only; looking is written to the audit log.",
     ),
-    # Dead letters
-    Route(
-        method="GET",
-        path=f"{_API}/dlq",
-        permission=_P.DLQ_READ,
-        handler=dlq.list_entries,
-        summary="List dead letters, newest first",
-        query=dlq.DlqQuery,
-        answers={200: _Object},
-        tag="dlq",
-    ),
-    Route(
-        method="GET",
-        path=f"{_API}/dlq/page",
-        permission=_P.DLQ_READ,
-        handler=dlq.list_page,
-        summary="List dead letters page by page",
-        query=dlq.DlqQuery,
-        answers={200: _Object},
-        tag="dlq",
-    ),
-    Route(
-        method="POST",
-        path=f"{_API}/dlq/{{job_id}}/retry",
-        permission=_P.DLQ_WRITE,
-        handler=dlq.retry,
-        summary="Run a dead job again, as a new job",
-        body=Body(dlq.RetryWord, required=False),
-        answers={200: dlq.Retried},
-        failures=("dlq_entry_not_found", "dlq_not_retryable"),
-        tag="dlq",
-        notes="The new job asks for the same as the old one and is decided by the policy of today.",
-    ),
-    Route(
-        method="DELETE",
-        path=f"{_API}/dlq/{{job_id}}",
-        permission=_P.DLQ_WRITE,
-        handler=dlq.delete,
-        summary="Remove a dead letter",
-        answers={204: None},
-        failures=("dlq_entry_not_found",),
-        tag="dlq",
-        notes="Where the job's result is in quarantine this confirms the quarantine: it is not released any more.",
-    ),
+    *DLQ_ROUTES,
     # Approvals
     Route(
         method="GET",
@@ -327,35 +290,11 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="governance",
         notes="The last 24 hours, unless `since` and `until` say otherwise.",
     ),
-    # Workers and topics
-    Route(
-        method="GET",
-        path=f"{_API}/workers",
-        permission=_P.WORKERS_READ,
-        handler=workers.list_workers,
-        summary="List workers",
-        answers={200: workers.WorkerList},
-        tag="workers",
-    ),
-    Route(
-        method="GET",
-        path=f"{_API}/workers/{{worker_id}}",
-        permission=_P.WORKERS_READ,
-        handler=workers.show_worker,
-        summary="Show a worker",
-        answers={200: _Object},
-        failures=("worker_not_found",),
-        tag="workers",
-    ),
-    Route(
-        method="GET",
-        path=f"{_API}/topics",
-        permission=_P.TOPICS_READ,
-        handler=workers.list_topics,
-        summary="List registered topics",
-        answers={200: workers.TopicList},
-        tag="workers",
-    ),
+    # Workers, topics, pools, schemas
+    *STREAM_ROUTES,
+    *WORKER_ROUTES,
+    *ROUTING_ROUTES,
+    *SCHEMA_ROUTES,
     # The gateway itself
     Route(
         method="GET",

@@ -5,7 +5,7 @@ from typing import Final
 
 from cap.pb.cordum.agent.v1 import job_pb2
 
-from cordum.core.ids import DispatchId, JobId, PoolName, TenantId
+from cordum.core.ids import DispatchId, JobId, WorkerId
 from cordum.core.jobs.record import JobRecord
 from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.slots import Hold
@@ -24,7 +24,7 @@ _IN_PROGRESS: Final = frozenset(
     }
 )
 
-OnFree = Callable[[PoolName, TenantId], None]
+OnFree = Callable[[Hold], None]
 
 
 def is_end(result: job_pb2.JobResult) -> bool:
@@ -42,11 +42,12 @@ class Holding:
         self._on_free: list[OnFree] = []
 
     def on_free(self, call: OnFree) -> None:
-        """Calls back with pool and tenant whenever a slot becomes free."""
+        """Calls back with the hold that ended whenever a slot becomes free."""
         self._on_free.append(call)
 
     def take(self, record: JobRecord, *, ours: bool, since: float | None = None) -> None:
         """A worker holds this job now: `worker_id`, `dispatch_id` and `pool` of the record say which."""
+        constraints = record.safety_constraints
         self._fleet.slots.take(
             Hold(
                 job_id=record.id,
@@ -56,6 +57,7 @@ class Holding:
                 tenant=record.tenant,
                 since=self._clock.monotonic() if since is None else since,
                 ours=ours,
+                limited=constraints is not None and constraints.budgets.max_concurrent_jobs > 0,
             )
         )
 
@@ -78,15 +80,14 @@ class Holding:
         hold = self._fleet.slots.release(job_id, dispatch_id)
         if hold is not None:
             for call in self._on_free:
-                call(hold.pool, hold.tenant)
+                call(hold)
         return hold
 
     def ended_by(self, result: job_pb2.JobResult) -> None:
         """A result went by: if it comes from the worker that holds the job, the slot is free again."""
         hold = self._fleet.slots.get(JobId(result.job_id))
         if hold is None:
-            if worker := self._fleet.workers.get(result.worker_id):
-                worker.finished_unknown()
+            self._fleet.finished_unknown(WorkerId(result.worker_id))
             return
         if hold.worker_id != result.worker_id:
             return

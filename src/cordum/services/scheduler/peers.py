@@ -13,17 +13,23 @@ from cordum.core.errors import CordumError
 from cordum.core.ids import DispatchId, JobId, PoolName, TenantId, Topic, WorkerId, micros
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import WITH_WORKER, JobState
+from cordum.core.policy.decision import Budgets, Constraints
 from cordum.core.routing.fleet import Fleet
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
+from cordum.services.scheduler.constraints import MAX_CONCURRENT_ENV
 from cordum.services.scheduler.holding import Holding, is_end
 from cordum.services.scheduler.losses import Losses
+from cordum.services.scheduler.trust.gate import WorkerGate
 from cordum.store import Store
 
 log = get_logger(__name__)
 
 AUDIT_PERIOD: Final = 2.0
 """Seconds between looks for holds that heartbeats contradict."""
+
+_LIMITED: Final = Constraints(budgets=Budgets(max_concurrent_jobs=1))
+"""What we know of the constraints of a peer's job: that there is such a limit."""
 
 AUDITED_AT_ONCE: Final = 200
 LEARNT_AT_START: Final = 20_000
@@ -32,8 +38,9 @@ LEARNT_AT_START: Final = 20_000
 class PeerTaps:
     """Listens to direct dispatches and results. Our own dispatches are not echoed to us."""
 
-    def __init__(self, bus: Bus, fleet: Fleet, holding: Holding) -> None:
+    def __init__(self, bus: Bus, fleet: Fleet, holding: Holding, gate: WorkerGate) -> None:
         self._bus = bus
+        self._gate = gate
         self._fleet = fleet
         self._holding = holding
         self._subscriptions: list[Subscription] = []
@@ -69,6 +76,7 @@ class PeerTaps:
                 pool=worker.pool if worker is not None else PoolName(""),
                 dispatch_id=DispatchId(request.dispatch.dispatch_id),
                 attempts=request.dispatch.attempt,
+                safety_constraints=_LIMITED if request.env.get(MAX_CONCURRENT_ENV) else None,
             ),
             ours=False,
         )
@@ -78,7 +86,7 @@ class PeerTaps:
             packet = envelope.decode(message.data)
         except BadPacketError:
             return
-        if packet.WhichOneof("payload") != "job_result":
+        if packet.WhichOneof("payload") != "job_result" or not self._gate.overheard_result(packet):
             return
         result = packet.job_result
         if packet.sender_id in subjects.RESERVED_IDS:

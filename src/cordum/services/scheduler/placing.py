@@ -4,6 +4,7 @@ Submits, parked jobs and replayed ones all go this one way. Every step is fenced
 or in another process, places a job once.
 """
 
+import asyncio
 import random
 from typing import Final
 
@@ -17,29 +18,38 @@ from cordum.core.jobs.lifecycle import MAX_SCHEDULING_ATTEMPTS
 from cordum.core.jobs.record import JobRecord
 from cordum.core.policy.decision import Decision, Verdict
 from cordum.core.routing.fleet import Fleet
-from cordum.core.routing.placement import NoPlace, need_of, place, pools_of
+from cordum.core.routing.lanes import INSTALLATION, tenant_home
+from cordum.core.routing.placement import Need, NoPlace, need_of, place, pools_of
+from cordum.core.routing.routes import Routes
 from cordum.core.routing.workers import Readiness, Worker
+from cordum.runtime import boundary
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
 from cordum.services.scheduler.approval_trail import ApprovalTrail
 from cordum.services.scheduler.constraints import own_deadline, tries_of
+from cordum.services.scheduler.deadlines import Deadlines
 from cordum.services.scheduler.deciding import Deciding
 from cordum.services.scheduler.dispatching import Dispatched, Dispatcher
+from cordum.services.scheduler.limiting import Limiting
 from cordum.services.scheduler.parking import Parking
+from cordum.services.scheduler.payloads import PayloadGate
 from cordum.services.scheduler.recording import Recorder
 from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.settling import BEATEN_RETRY, Settling
 from cordum.services.scheduler.ticket import SETTLED, Later, Placed, Ticket
-from cordum.services.scheduler.waiting import PATIENCE, Waiter, WaitingRoom
+from cordum.services.scheduler.waiting import PATIENCE, Group, Waiter, WaitingRoom
 
 log = get_logger(__name__)
 
 UNSENT_RETRY: Final = 2.0
 """Seconds until a job is tried again whose dispatch could not be published (spec-scheduler 13)."""
 
-TENANT_RETRY: Final = 2.0
-"""Seconds until a job is tried again whose tenant has as many jobs at work as it may (spec-scheduler 13)."""
+LIMIT_RETRY: Final = 2.0
+"""Seconds until a job is tried again that a limit holds back, should nobody tell us of room (spec-scheduler 13)."""
+
+YIELDS: Final = 2
+"""Turns of the event loop a newcomer gives to those who waited before it."""
 
 
 class Placing:
@@ -50,24 +60,30 @@ class Placing:
         *,
         deciding: Deciding,
         routes: LiveRoutes,
+        payloads: PayloadGate,
+        deadlines: Deadlines,
         fleet: Fleet,
         readiness: Readiness,
         dispatcher: Dispatcher,
         settling: Settling,
         parking: Parking,
         room: WaitingRoom,
+        limiting: Limiting,
         trail: ApprovalTrail,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
         self._deciding = deciding
         self._routes = routes
+        self._payloads = payloads
+        self._deadlines = deadlines
         self._fleet = fleet
         self._readiness = readiness
         self._dispatcher = dispatcher
         self._settling = settling
         self._parking = parking
         self._room = room
+        self._limiting = limiting
         self._trail = trail
         self._recorder = recorder
         self._clock = clock
@@ -84,12 +100,19 @@ class Placing:
             KernelUnavailableError: there is no decision, so nothing was done.
             StoreError, BusError: it is not known how far it came; trying again is safe.
         """
+        if ticket.record.workflow_id:
+            ticket.record = await self._deadlines.timed(ticket.record)
         record = ticket.record
         if not ticket.completes_itself and not self._routes.now.registry.admits(record.tenant, record.topic):
+            boundary.record(boundary.Event.UNKNOWN_TOPIC, record.topic)
             log.warning(
                 "unknown_topic", event="unknown_topic", job_id=record.id, topic=record.topic, tenant=record.tenant
             )
             return await self._settling.fail(record, f"unknown topic {record.topic}", "unknown_topic")
+        if schema_id := self._payloads.schema_of(self._routes.now.registry, record.tenant, record.topic):
+            fault = await self._payloads.fault(ticket, schema_id)
+            if fault is not None:
+                return await self._settling.fail(record, fault.message, fault.code)
         if record.attempts >= MAX_SCHEDULING_ATTEMPTS:
             reason = f"max scheduling retries exceeded (attempts={record.attempts})"
             return await self._settling.fail(record, reason, "max_scheduling_retries")
@@ -137,32 +160,73 @@ class Placing:
             last = f", last: {record.failure_reason}" if record.failure_reason else ""
             reason = f"max retries exceeded (attempts={record.attempts}, max_retries={tries - 1}){last}"
             return await self._settling.fail(record, reason, "max_retries_exceeded")
-        request = ticket.request
-        need = need_of(record.topic, record.tenant, request.labels, tuple(request.meta.requires))
-        most_at_once = verdict.constraints.budgets.max_concurrent_jobs
-        until = self._clock.monotonic() + patience
-        waiter: Waiter | None = None
-        deadline = own_deadline(record, request)
-        overdue = 0 < deadline <= micros(self._clock.now())
+        deadline = own_deadline(record, ticket.request)
+        overdue = self._deadlines.passed(record, deadline)
         if overdue and await self._settling.end(record, lifecycle.time_out(record, "timeout: deadline expired")):
             return SETTLED
+        limits = await self._limiting.limits_of(record, verdict)
+        until = self._clock.monotonic() + patience
+        waiter: Waiter | None = None
+        over = False
         while True:
-            if most_at_once and self._fleet.slots.of_tenant(record.tenant) >= most_at_once:
-                return await self._no_place(ticket, verdict, NoPlace.TENANT_LIMIT, ())
-            pools = pools_of(need, self._routes.now)
-            now = self._clock.monotonic()
-            self._turn += 1
-            found = place(need, pools, self._fleet, self._readiness, now, self._turn)
+            reached = self._limiting.reached(record, limits) if limits else None
+            if reached is not None:
+                return await self._no_place(ticket, verdict, reached, ())
+            routes = self._routes.now
+            need = self._need(ticket, routes)
+            pools = pools_of(need, routes)
+            found: Worker | NoPlace = NoPlace.OVERLOADED
+            if waiter is not None or not await self._others_first(pools):
+                self._turn += 1
+                now = self._clock.monotonic()
+                found = place(need, pools, self._fleet, self._readiness, now, self._turn, routes.offers)
             if isinstance(found, Worker):
-                return await self._dispatch(ticket, verdict, found)
+                if not limits:
+                    return await self._dispatch(ticket, verdict, found)
+                reached = await self._limiting.enter(record, limits)
+                if reached is not None:
+                    return await self._no_place(ticket, verdict, reached, ())
+                # Others may have taken the slot meanwhile.
+                found = place(
+                    need, pools, self._fleet, self._readiness, self._clock.monotonic(), self._turn, routes.offers
+                )
+                if isinstance(found, Worker):
+                    return await self._dispatch_limited(ticket, verdict, found)
+                self._limiting.leave(record)
             if waiter is not None:
                 self._room.pass_on(waiter)
-            if found is NoPlace.NO_POOL or now >= until or not self._room.has_room(pools):
+            if found is NoPlace.NO_POOL or over:
                 return await self._no_place(ticket, verdict, found, pools)
-            waiter = waiter or Waiter(pools)
+            if waiter is None:
+                group = Group(ticket.rank, record.tenant, record.topic)
+                waiter = Waiter(pools, group, since=record.created_at or micros(self._clock.now()))
             waiter.pools = pools
-            if not await self._room.wait(waiter, until - now):
+            left = until - self._clock.monotonic()
+            if left <= 0 or not self._room.make_room(waiter):
                 return await self._no_place(ticket, verdict, found, pools)
+            over = not await self._room.wait(waiter, left)
+
+    def _need(self, ticket: Ticket, routes: Routes) -> Need:
+        record, request = ticket.record, ticket.request
+        requires = (*request.meta.requires, *routes.requires_of(record.tenant, record.topic))
+        return need_of(record.topic, record.tenant, request.labels, requires)
+
+    async def _others_first(self, pools: tuple[PoolName, ...]) -> bool:
+        """Lets those go first who waited and were just given a slot; True when there are always more of them."""
+        for _ in range(YIELDS):
+            if not self._room.promised(pools):
+                return False
+            await asyncio.sleep(0)
+        return self._room.promised(pools)
+
+    async def _dispatch_limited(self, ticket: Ticket, verdict: Verdict, worker: Worker) -> Placed:
+        """The same for a job that has a place under a limit: it keeps it, unless it does not run."""
+        placed = await self._dispatch(ticket, verdict, worker)
+        if isinstance(placed, Later) and placed.delay == BEATEN_RETRY:
+            self._limiting.keep(ticket.record.id)
+        elif self._fleet.slots.get(ticket.record.id) is None:
+            self._limiting.leave(ticket.record)
+        return placed
 
     async def _dispatch(self, ticket: Ticket, verdict: Verdict, worker: Worker) -> Placed:
         try:
@@ -187,22 +251,28 @@ class Placing:
         tries = ticket.record.placement_tries
         match reason:
             case NoPlace.TENANT_LIMIT:
-                lane, delay = parking.tenant_lane(ticket.record.tenant), TENANT_RETRY + retry.JITTER * random.random()
+                home, delay = tenant_home(ticket.record.tenant), LIMIT_RETRY + retry.JITTER * random.random()
+            case NoPlace.TIER_LIMIT:
+                home, delay = INSTALLATION, LIMIT_RETRY + retry.JITTER * random.random()
             case NoPlace.OVERLOADED:
-                lane, delay = pools[0], retry.CEILING
+                home, delay = pools[0], retry.CEILING
             case NoPlace.NO_WORKERS | NoPlace.NO_POOL:
                 if tries >= MAX_SCHEDULING_ATTEMPTS:
                     text = f"max scheduling retries exceeded (attempts={tries}): {reason.value}"
                     return await self._settling.fail(ticket.record, text, "max_scheduling_retries")
-                lane = pools[0] if pools else parking.UNROUTED
+                home = pools[0] if pools else parking.UNROUTED
                 delay = retry.placement_delay(tries, random.random())
-                tries += 1
-        return await self._park(ticket, verdict, lane, reason.value, delay, tries)
+                # Woken by something that then did not fit, it has not waited as long as a try is to wait.
+                tries += 0 if ticket.early and tries else 1
+        return await self._park(ticket, verdict, home, reason.value, delay, tries)
 
     async def _park(
-        self, ticket: Ticket, verdict: Verdict, lane: PoolName, reason: str, delay: float, tries: int
+        self, ticket: Ticket, verdict: Verdict, home: PoolName, reason: str, delay: float, tries: int
     ) -> Placed:
-        if await self._parking.park(ticket.record, lane, reason, delay=delay, tries=tries, verdict=verdict):
+        lane = await self._parking.park(
+            ticket.record, home, reason, delay=delay, tries=tries, verdict=verdict, rank=ticket.rank
+        )
+        if lane is not None:
             ticket.lane = lane
         return SETTLED
 
