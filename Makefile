@@ -2,8 +2,9 @@
 BIN := .venv/bin
 # Tests wait for servers more than they compute.
 TEST_PROCESSES ?= 3
+SEEDS ?= 10000
 
-.PHONY: demo up test check format bench statements docs lock proto clean run-env dev-env
+.PHONY: demo up test simulate check format bench statements docs lock proto clean run-env dev-env
 
 demo: run-env ## Three jobs, three verdicts, on a fresh machine, in seconds
 	@$(BIN)/cordumctl demo
@@ -18,6 +19,9 @@ else
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not alone"
 	$(BIN)/pytest -m alone
 endif
+
+simulate: dev-env ## Schedulers under loss, doubling, reordering and crashes: 10,000 seeds (SEEDS=..., ARGS="--seed 15 --trace")
+	$(BIN)/python -m tests.simulation $(if $(ARGS),$(ARGS),--seeds $(SEEDS))
 
 check: dev-env ## Format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .

@@ -166,3 +166,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             known = {}
         file.truncate(0)
         file.write(json.dumps({**known, **results}, indent=0, sort_keys=True))
+
+
+LONGEST_ID = 40
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes and long texts do not name a test: keys and signatures are other ones in each process of a parallel run."""
+    return argname if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID) else None

@@ -25,8 +25,15 @@ from cordum.runtime.settings import (
 )
 from cordum.runtime.settings.declare import Settings, Variable, variables
 from cordum.runtime.settings.output import InputFailSettings, OutputPolicySettings
-from cordum.runtime.settings.policy_signing import PolicySigningSettings, PolicyTrustSettings
-from cordum.runtime.settings.protections import GatewayProtections, Protections, SchedulerProtections
+from cordum.runtime.settings.policy_signing import (
+    PolicySigningSettings,
+    PolicyTrustSettings,
+    PublicKeySettings,
+    SigningKeySettings,
+)
+from cordum.runtime.settings.protections import GatewayProtections
+from cordum.runtime.settings.schemas import SchemaSettings
+from cordum.runtime.settings.sessions import HandshakeSettings, SessionSettings
 from cordum.runtime.settings.values import Address
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,11 +49,14 @@ TITLES: dict[type[Settings], str] = {
     InputFailSettings: "When the safety kernel cannot be reached",
     OutputPolicySettings: "Output policy",
     PolicyTrustSettings: "Signatures of policies",
+    SigningKeySettings: "The control plane's own key",
+    PublicKeySettings: "Keys that are trusted",
     PolicySigningSettings: "Signing policies",
+    SessionSettings: "Workers' sessions",
+    HandshakeSettings: "Trust handshakes of workers",
     GrpcServerSettings: "gRPC servers",
-    Protections: "Protections still to come: gateway and scheduler",
+    SchemaSettings: "Input schemas",
     GatewayProtections: "Protections still to come: gateway",
-    SchedulerProtections: "Protections still to come: scheduler",
 }
 NOTE = "<!-- Written by tools/gen_docs.py; run `make docs` instead of changing it by hand. -->\n\n"
 

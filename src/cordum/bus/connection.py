@@ -78,12 +78,18 @@ class Bus:
         events = ConnectionEvents(target.shown)
         wire = Wire(target.public_key)
         await _open(wire, target, events, name, patience, settings.nats_ping_interval)
+        bus = await cls.over(wire, settings, events)
+        log.info("connected to NATS", event="bus_connected", url=target.shown)
+        return bus
+
+    @classmethod
+    async def over(cls, wire: Wire, settings: NatsSettings, events: ConnectionEvents) -> "Bus":
+        """A bus over a connection that stands already; `events` hears when it breaks and when it is back."""
         bus = cls(wire, settings, events)
         await bus._publisher.start()
         events.on_disconnect = bus._publisher.on_disconnect
         events.on_reconnect = bus._reconnected
         bus._ticker = asyncio.create_task(bus._tick(), name="bus ticker")
-        log.info("connected to NATS", event="bus_connected", url=target.shown)
         return bus
 
     @property

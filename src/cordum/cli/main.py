@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cordum.cli.commands import approval, dlq, job, policy, system, topic, worker
+from cordum.cli.commands import approval, dlq, doctor, job, policy, pool, schema, system, topic, worker
 from cordum.core.errors import CordumError
 
 app = typer.Typer(
@@ -19,9 +19,12 @@ system.register(app)
 app.add_typer(job.app, name="job")
 app.add_typer(worker.app, name="worker")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(doctor.app, name="doctor")
 app.add_typer(approval.app, name="approval")
 app.add_typer(policy.app, name="policy")
 app.add_typer(topic.app, name="topic")
+app.add_typer(pool.app, name="pool")
+app.add_typer(schema.app, name="schema")
 
 
 def main() -> None:

@@ -152,6 +152,9 @@ JOB_LOCK_WAIT = _histogram(
 STALE_JOBS = _gauges(
     "cordum_scheduler_stale_jobs", "Jobs longer in a state than they may be, at the last tick", (SCHEDULER,), "state"
 )
+CLOCK_JUMPS = _counter(
+    "cordum_scheduler_clock_jumps_total", "How often the wall clock was seen to have been set", (SCHEDULER,)
+)
 ACTIVE_GOROUTINES = _gauge("cordum_scheduler_active_goroutines", "Handlers at work", (SCHEDULER,))
 ORPHAN_REPLAYED = _counters(
     "cordum_scheduler_orphan_replayed_total",
@@ -236,6 +239,25 @@ APPROVAL_LATENCY = _histogram(
     buckets=APPROVAL_BUCKETS,
 )
 APPROVAL_QUEUE_DEPTH = _gauges("cordum_approval_queue_depth", "Jobs that wait for approval", (SCHEDULER,), "risk_tier")
+SAGA_RECORDED = _counter("cordum_saga_recorded_total", "Compensations kept for a rollback", (SCHEDULER,))
+SAGA_ROLLBACKS = _counter("cordum_saga_rollbacks_total", "Saga rollbacks triggered", (SCHEDULER,))
+SAGA_DISPATCHED = _counter("cordum_saga_compensation_dispatched_total", "Compensations submitted", (SCHEDULER,))
+SAGA_FAILED = _counter(
+    "cordum_saga_compensation_failed_total",
+    "Compensation dispatch failures: not published (tried again), denied by policy, or unreadable",
+    (SCHEDULER,),
+)
+SAGA_ACTIVE = _gauge("cordum_saga_active", "Rollbacks that this scheduler works on", (SCHEDULER,))
+SAGA_DURATION = _histogram(
+    "cordum_saga_rollback_duration_seconds",
+    "From the beginning of a rollback to its last compensation's submit",
+    (SCHEDULER,),
+    (*DEFAULT_BUCKETS, 30.0, 60.0, 120.0),
+)
+SAGA_UNMARSHAL_ERRORS = _counter(
+    "cordum_saga_unmarshal_errors_total", "Compensations that could not be read", (SCHEDULER,)
+)
+
 APPROVAL_EXPIRED = _counter("cordum_approval_expired_total", "Requests for approval that lapsed", (SCHEDULER,))
 APPROVAL_ESCALATED = _counter(
     "cordum_approval_escalated_total", "Requests for approval that were escalated", (SCHEDULER,)
@@ -246,6 +268,31 @@ AUDIT_FAILURES = _counter(
 )
 AUDIT_WAITING = _gauge("cordum_audit_waiting", "Audit events that wait to be written", (GATEWAY, SCHEDULER))
 AUDIT_LOST = _counter("cordum_audit_lost_total", "Audit events that only the process log knows", (GATEWAY, SCHEDULER))
+
+WS_CLIENTS = _gauge("cordum_gateway_ws_clients_active", "Clients of the event stream", (GATEWAY,))
+WS_DURATION = _histogram(
+    "cordum_gateway_ws_connection_duration_seconds",
+    "How long clients stay at the event stream",
+    (GATEWAY,),
+    (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0),
+)
+WS_PINGS = _counter("cordum_gateway_ws_pings_sent_total", "Pings to clients of the event stream", (GATEWAY,))
+WS_PONGS = _counter("cordum_gateway_ws_pongs_received_total", "Pings that were answered in time", (GATEWAY,))
+WS_PONG_TIMEOUTS = _counter(
+    "cordum_gateway_ws_pong_timeouts_total", "Clients closed because a ping was not answered in time", (GATEWAY,)
+)
+WS_PACKETS_DROPPED = _counter(
+    "cordum_gateway_ws_packets_dropped_total", "Events that evicted clients did not get", (GATEWAY,)
+)
+WS_EVENTS_DROPPED = _counter(
+    "cordum_gateway_ws_events_dropped_total", "Events nobody got: too many at once, or Redis was away", (GATEWAY,)
+)
+WS_EVICTIONS = _counter(
+    "cordum_gateway_ws_slow_client_evictions_total", "Clients closed because they did not keep up", (GATEWAY,)
+)
+WS_REVALIDATIONS = _counters(
+    "cordum_gateway_ws_revalidation_total", "Credentials looked at again while they watch", (GATEWAY,), "outcome"
+)
 
 # Safety kernel
 
@@ -296,10 +343,35 @@ REGEX_REJECTED = _counter(
     "cordum_safety_regex_rejected_total", "Patterns that cannot be used, for which a policy was refused", (KERNEL,)
 )
 
+BOUNDARY_EVENTS = _counters(
+    "cordum_boundary_events_total",
+    "Workers, topics and payloads that the boundary checks refused, or would refuse if they were enforced",
+    (GATEWAY, SCHEDULER),
+    "event",
+)
+
+WORKER_HANDSHAKES = _counters(
+    "cordum_worker_handshakes_total",
+    "Trust handshakes of workers, by how they went",
+    (SCHEDULER,),
+    "purpose",
+    "outcome",
+)
+SESSIONS_REFUSED = _counters(
+    "cordum_worker_sessions_refused_total",
+    "Packets dropped for their session token, or for having none, by kind and reason",
+    (SCHEDULER,),
+    "kind",
+    "reason",
+)
+
 # Every process
 
 BUS_UNMARSHAL_FAILURES = _counters(
     "cordum_bus_unmarshal_failure_total", "Messages that could not be read", EVERY, "subject", "reason"
+)
+STORE_UNREPLICATED = _counter(
+    "cordum_store_unreplicated_total", "Batches of writes that went without the replicas they were to wait for", EVERY
 )
 GROUPCOMMIT_QUEUED = _gauges("cordum_groupcommit_queued", "Items that wait for the next batch", EVERY, "name")
 GROUPCOMMIT_IN_FLIGHT = _gauges("cordum_groupcommit_in_flight", "Batches on their way", EVERY, "name")

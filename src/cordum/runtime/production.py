@@ -13,6 +13,7 @@ from cordum.core.access.keys import BadKeysError, key_texts
 from cordum.core.signing.errors import BadKeyError
 from cordum.core.signing.keys import read_private_key
 from cordum.core.signing.strictness import Strictness
+from cordum.runtime import session_keys
 from cordum.runtime.certificates import TlsError, check_ca, check_chain, load_pair
 from cordum.runtime.redact import mask_urls
 from cordum.runtime.secret_strength import API_KEY_LENGTH, PASSWORD_LENGTH, weakness
@@ -22,10 +23,11 @@ from cordum.runtime.settings.gateway import GatewaySettings
 from cordum.runtime.settings.grpc import GrpcServerSettings
 from cordum.runtime.settings.kernel import KernelClientSettings, SafetyKernelSettings
 from cordum.runtime.settings.nats import NatsSettings
-from cordum.runtime.settings.policy_signing import PolicySigningSettings
-from cordum.runtime.settings.protections import GatewayProtections, Protections, Rigour, SchedulerProtections
+from cordum.runtime.settings.policy_signing import PolicySigningSettings, SigningKeySettings
+from cordum.runtime.settings.protections import GatewayProtections, Rigour
 from cordum.runtime.settings.redis import RedisSettings
 from cordum.runtime.settings.scheduler import SchedulerSettings
+from cordum.runtime.settings.sessions import HandshakeSettings, SessionSettings
 from cordum.runtime.settings.values import Address
 
 S = TypeVar("S", bound=Settings)
@@ -71,13 +73,17 @@ def _violations(settings: Settings, given: frozenset[str]) -> Iterator[str]:
         yield from _kernel_client(settings)
     if isinstance(settings, GatewaySettings):
         yield from _gateway(settings)
+    if isinstance(settings, SigningKeySettings):
+        yield from _signing_key(settings)
     if isinstance(settings, PolicySigningSettings):
         yield from _policy_signing(settings)
+    if isinstance(settings, SessionSettings):
+        yield from _sessions(settings)
     if isinstance(settings, SafetyKernelSettings):
         yield from _kernel(settings)
     if isinstance(settings, SchedulerSettings):
         yield from _scheduler(settings, given)
-    if isinstance(settings, Protections):
+    if isinstance(settings, GatewayProtections):
         yield from _not_built(settings)
 
 
@@ -326,7 +332,7 @@ def _read_text(path: str) -> str:
         return ""
 
 
-def _policy_signing(settings: PolicySigningSettings) -> Iterator[str]:
+def _signing_key(settings: SigningKeySettings) -> Iterator[str]:
     for name, text in (
         ("CORDUM_POLICY_SIGNING_KEY", _text(settings.policy_signing_key)),
         ("CORDUM_POLICY_SIGNING_KEY_PATH", _read_text(settings.policy_signing_key_path)),
@@ -336,6 +342,30 @@ def _policy_signing(settings: PolicySigningSettings) -> Iterator[str]:
                 read_private_key(text)
         except BadKeyError as error:
             yield f"{name}: {error.message}"
+
+
+def _sessions(settings: SessionSettings) -> Iterator[str]:
+    if any(_files(settings)) or any(_signing_key(settings)):
+        return  # that has been said
+    enforced = settings.sdk_handshake is Rigour.ENFORCE
+    try:
+        if session_keys.read_signer(settings) is None and enforced:
+            yield (
+                "CORDUM_POLICY_SIGNING_KEY: no Ed25519 key; CORDUM_SDK_HANDSHAKE=enforce needs one to sign sessions "
+                "with (or CORDUM_POLICY_SIGNING_KEY_PATH)"
+            )
+        if isinstance(settings, HandshakeSettings):
+            session_keys.read_trusted(settings)
+            if session_keys.read_trust_key(settings) is None and enforced:
+                yield (
+                    "CORDUM_SCHEDULER_TRUST_KEY: not set; CORDUM_SDK_HANDSHAKE=enforce needs a P-256 key by which "
+                    "workers know the scheduler (or CORDUM_SCHEDULER_TRUST_KEY_PATH)"
+                )
+    except session_keys.SessionKeyError as error:
+        yield error.message
+
+
+def _policy_signing(settings: PolicySigningSettings) -> Iterator[str]:
     if settings.production and settings.policy_dev_signing_seed is not None:
         yield (
             "CORDUM_POLICY_DEV_SIGNING_SEED: whoever knows the text can sign; "
@@ -343,20 +373,12 @@ def _policy_signing(settings: PolicySigningSettings) -> Iterator[str]:
         )
 
 
-def _not_built(settings: Protections) -> Iterator[str]:
+def _not_built(settings: GatewayProtections) -> Iterator[str]:
     """A protection that is asked for and does not exist is no reason to go without it."""
-    if settings.schema_enforcement is Rigour.ENFORCE:
-        yield "SCHEMA_ENFORCEMENT=enforce: not available in this version, which checks no schemas; use off"
-    if isinstance(settings, GatewayProtections):
-        if settings.jwt_required:
-            yield "CORDUM_JWT_REQUIRED=true: not available in this version, which knows API keys only; unset it"
-        if settings.license_required:
-            yield "CORDUM_LICENSE_REQUIRED=true: not available in this version, which reads no licences; unset it"
-    if isinstance(settings, SchedulerProtections):
-        if settings.worker_attestation is Rigour.ENFORCE:
-            yield "WORKER_ATTESTATION=enforce: not available in this version, which has no worker credentials; use off"
-        if settings.sdk_handshake is Rigour.ENFORCE:
-            yield "CORDUM_SDK_HANDSHAKE=enforce: not available in this version, which answers no handshakes; use off"
+    if settings.jwt_required:
+        yield "CORDUM_JWT_REQUIRED=true: not available in this version, which knows API keys only; unset it"
+    if settings.license_required:
+        yield "CORDUM_LICENSE_REQUIRED=true: not available in this version, which reads no licences; unset it"
 
 
 def notices(settings: CommonSettings) -> list[str]:
@@ -370,8 +392,13 @@ def notices(settings: CommonSettings) -> list[str]:
         found.append("CORDUM_DASHBOARD_EMBED_API_KEY hands the API key to every browser; never do that in production")
     if isinstance(settings, GatewaySettings | SchedulerSettings) and settings.metrics_addr.is_loopback:
         found.append(f"metrics bound to loopback, {settings.metrics_addr}")
-    if isinstance(settings, Protections) and settings.schema_enforcement is Rigour.WARN:
-        found.append("SCHEMA_ENFORCEMENT=warn has no effect in this version")
-    if isinstance(settings, SchedulerProtections) and settings.worker_attestation is Rigour.WARN:
-        found.append("WORKER_ATTESTATION=warn has no effect in this version")
+    if (
+        isinstance(settings, HandshakeSettings)
+        and settings.sdk_handshake is Rigour.WARN
+        and not settings.has_session_keys
+    ):
+        found.append(
+            "CORDUM_SDK_HANDSHAKE=warn has no effect: CORDUM_POLICY_SIGNING_KEY (Ed25519) and "
+            "CORDUM_SCHEDULER_TRUST_KEY (P-256) are not both set, so no handshake is answered"
+        )
     return found

@@ -4,7 +4,8 @@ Concurrent calls share round trips; every change of a job is one script on one k
 """
 
 from cordum.store.configs import ConfigDoc
-from cordum.store.dead_letters import DeadLetter
+from cordum.store.dead_letter import DeadLetter
+from cordum.store.dead_letter_search import LetterQuery
 from cordum.store.errors import (
     BadDocumentError,
     JobExistsError,
@@ -37,6 +38,7 @@ __all__ = (
     "JobExistsError",
     "Lease",
     "LeaseLostError",
+    "LetterQuery",
     "NewJob",
     "Output",
     "Page",

@@ -12,22 +12,12 @@ from typing import Final, cast
 from cordum.runtime.groupcommit import GroupCommit
 from cordum.store import scripts
 from cordum.store.errors import AnswerLostError, NotRunError, StoreError, StoreUnavailableError
-from cordum.store.link import Command, Link, Outcome, Payload, Reply, UnknownScriptError
+from cordum.store.link import READS, Command, Link, Outcome, Payload, Reply, UnknownScriptError
 
 _LEAST_TIME: Final = 0.5  # seconds a batch gets even when its oldest unit has waited long already
 _FIRST_PAUSE: Final = 0.02  # seconds before the first repetition; doubles up to the last
 _LAST_PAUSE: Final = 0.25  # seconds
 _SCRIPT_ROUNDS: Final = 3
-
-_READS: Final = frozenset(
-    (
-        *("GET", "GETRANGE", "STRLEN", "EXISTS", "HGETALL", "HMGET", "PING", "ZCARD", "SCARD", "SMEMBERS", "LRANGE"),
-        *("ZRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE"),
-        *("XRANGE", "XREVRANGE", "XLEN"),
-    )
-)
-"""What is sent again when its answer was lost. No write is: repeated late, even a ZREM could undo what another client
-wrote in between."""
 
 _REPLIES: Final = frozenset({int, str, bytes, list, NoneType})
 
@@ -120,7 +110,7 @@ class Batcher:
 
 
 def _may_repeat(command: Command, outcome: Outcome) -> bool:
-    return isinstance(outcome, NotRunError) or (isinstance(outcome, AnswerLostError) and command[0] in _READS)
+    return isinstance(outcome, NotRunError) or (isinstance(outcome, AnswerLostError) and command[0] in READS)
 
 
 def _resend(command: Command, outcome: Outcome) -> Command:
@@ -138,5 +128,8 @@ def _replies_or_error(outcomes: list[Outcome]) -> list[Reply] | BaseException:
     for outcome in outcomes:
         if isinstance(outcome, StoreError):
             # A copy, since one instance must not be raised to many waiters.
-            return type(outcome)(outcome.message)
+            error = type(outcome)(outcome.message)
+            if isinstance(error, StoreUnavailableError):
+                error.outcomes = outcomes
+            return error
     return cast("list[Reply]", outcomes)

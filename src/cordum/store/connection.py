@@ -2,14 +2,16 @@
 
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from redis.asyncio import Redis
 from redis.asyncio import connection as redis_connection
 from redis.asyncio import sentinel as redis_sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from cordum.store.cluster import Address, ClusterLink
+from cordum.store.confirmed import ConfirmedLink
 from cordum.store.errors import StoreSettingsError
 from cordum.store.link import Link
 from cordum.store.options import StoreOptions, TLSFiles
@@ -77,16 +79,71 @@ class ClientTLS:
         self._context = context
 
 
+class _Dialling(NamedTuple):
+    """How a connection is opened: redis-py's settings without host and port, and the class to open it with."""
+
+    address: Address
+    settings: dict[str, Any]
+    kind: type[redis_connection.AbstractConnection]
+
+    @property
+    def is_secure(self) -> bool:
+        return self.kind is TLSConnection
+
+
 def open_link(options: StoreOptions, tls: ClientTLS) -> Link:
     """The link the options ask for; nothing is dialled before the first command.
 
     Raises:
         StoreSettingsError: the URL is not one of Redis.
     """
+    dialling = _dialling(options, tls)
+    if options.cluster:
+        if dialling.settings.pop("db", 0):
+            raise StoreSettingsError("REDIS_URL: a Redis cluster has database 0 only")
+        return ClusterLink(options.cluster, lambda address: _server(address, dialling, options))
+    if options.sentinels:
+        return _master(options, dialling)
+    if dialling.kind is redis_connection.UnixDomainSocketConnection:
+        dialling.settings.pop("socket_keepalive")
+        pool = redis_connection.ConnectionPool(
+            connection_class=dialling.kind, max_connections=options.connections, **dialling.settings
+        )
+        return ServerLink(pool, dial_timeout=options.dial_timeout)
+    return _server(dialling.address, dialling, options)
+
+
+def open_node(options: StoreOptions, tls: ClientTLS, address: Address | None = None) -> Link:
+    """A link to one server of the installation, whatever the topology; by default the one the URL names.
+
+    Raises:
+        StoreSettingsError: the URL is not one of Redis.
+    """
+    dialling = _dialling(options, tls)
+    if options.cluster:
+        dialling.settings.pop("db", 0)
+    return _server(address or dialling.address, dialling, options)
+
+
+def open_watcher(options: StoreOptions, tls: ClientTLS, address: Address) -> Link:
+    """A link to one Sentinel.
+
+    Raises:
+        StoreSettingsError: the URL is not one of Redis.
+    """
+    dialling = _dialling(options, tls)
+    unused = ("username", "password", "db")
+    settings = {name: value for name, value in dialling.settings.items() if name not in unused}
+    if options.sentinel_password:
+        settings["password"] = options.sentinel_password
+    return _server(address, dialling._replace(settings=settings), options)
+
+
+def _dialling(options: StoreOptions, tls: ClientTLS) -> _Dialling:
     settings = _url_settings(options.url)
     if options.password:
         settings["password"] = options.password
-    host, port = str(settings.pop("host", "localhost")), int(settings.pop("port", 6379))
+    address = str(settings.pop("host", "localhost")), int(settings.pop("port", 6379))
     settings |= {
         "protocol": 2,
         # Time is bounded per batch, not per read.
@@ -96,38 +153,33 @@ def open_link(options: StoreOptions, tls: ClientTLS) -> Link:
         # Else each new connection looks up the client library's version on disk, to tell the server.
         "driver_info": None,
     }
-    connection_class = settings.pop("connection_class", redis_connection.Connection)
-    secure = connection_class is redis_connection.SSLConnection
-    if secure:
+    kind = settings.pop("connection_class", redis_connection.Connection)
+    if kind is redis_connection.SSLConnection:
         tls.context()
         settings |= {"tls": tls.context, "tls_server_name": options.tls_server_name}
-    if options.cluster:
-        if settings.pop("db", 0):
-            raise StoreSettingsError("REDIS_URL: a Redis cluster has database 0 only")
-        return ClusterLink(options.cluster, lambda address: _server(address, settings, secure, options))
-    if options.sentinels:
-        return _master(options, settings, secure)
-    if connection_class is redis_connection.UnixDomainSocketConnection:
-        settings.pop("socket_keepalive")
-        pool = redis_connection.ConnectionPool(
-            connection_class=connection_class, max_connections=options.connections, **settings
-        )
-        return ServerLink(pool, dial_timeout=options.dial_timeout)
-    return _server((host, port), settings, secure, options)
+        kind = TLSConnection
+    return _Dialling(address, settings, kind)
 
 
-def _server(address: Address, settings: Mapping[str, Any], secure: bool, options: StoreOptions) -> ServerLink:
+def _server(address: Address, dialling: _Dialling, options: StoreOptions) -> Link:
     pool = redis_connection.ConnectionPool(
-        connection_class=TLSConnection if secure else redis_connection.Connection,
+        connection_class=TLSConnection if dialling.is_secure else redis_connection.Connection,
         max_connections=options.connections,
         host=address[0],
         port=address[1],
-        **settings,
+        **dialling.settings,
     )
-    return ServerLink(pool, dial_timeout=options.dial_timeout)
+    return _confirmed(ServerLink(pool, dial_timeout=options.dial_timeout), options)
 
 
-def _master(options: StoreOptions, settings: Mapping[str, Any], secure: bool) -> SentinelLink:
+def _confirmed(link: ServerLink, options: StoreOptions) -> Link:
+    if not options.wait_replicas:
+        return link
+    return ConfirmedLink(link, replicas=options.wait_replicas, timeout=options.wait_timeout)
+
+
+def _master(options: StoreOptions, dialling: _Dialling) -> Link:
+    settings = dialling.settings
     # A Sentinel that does not answer must leave time to ask the next one.
     patience = min(options.dial_timeout, options.operation_timeout / 4)
     access: dict[str, Any] = {
@@ -139,14 +191,23 @@ def _master(options: StoreOptions, settings: Mapping[str, Any], secure: bool) ->
     if options.sentinel_password:
         access["password"] = options.sentinel_password
     watchers = redis_sentinel.Sentinel(options.sentinels, sentinel_kwargs=access)  # type: ignore[no-untyped-call]
+    if dialling.is_secure:
+        # As with the master itself: under our context, so that renewed certificates are used.
+        access |= {name: settings[name] for name in ("tls", "tls_server_name")}
+        watchers.sentinels = [
+            Redis.from_pool(
+                redis_connection.ConnectionPool(connection_class=TLSConnection, host=host, port=port, **access)
+            )
+            for host, port in options.sentinels
+        ]
     pool = redis_sentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]
         options.sentinel_master,
         watchers,
-        connection_class=SentinelTLSConnection if secure else redis_sentinel.SentinelManagedConnection,
+        connection_class=SentinelTLSConnection if dialling.is_secure else redis_sentinel.SentinelManagedConnection,
         max_connections=options.connections,
         **settings,
     )
-    return SentinelLink(pool, watchers, dial_timeout=2 * options.dial_timeout)
+    return _confirmed(SentinelLink(pool, watchers, dial_timeout=2 * options.dial_timeout), options)
 
 
 def _url_settings(url: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What can go wrong in the store."""
 
+from collections.abc import Sequence
+
 from cordum.core.errors import CordumError
 
 
@@ -10,9 +12,15 @@ class StoreError(CordumError):
 
 
 class StoreUnavailableError(StoreError):
-    """Redis cannot be reached."""
+    """Redis cannot be reached.
+
+    Attributes:
+        outcomes: what became of each command that was to go together, where any was sent: its reply or its error. In a
+            cluster some may have run while others' node was away.
+    """
 
     code = "store_unavailable"
+    outcomes: Sequence[object] = ()
 
 
 class NotRunError(StoreUnavailableError):

@@ -14,9 +14,9 @@ from cordum.core.jobs.approvals import RESOLVED
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import TERMINAL, JobState
-from cordum.store import keys
+from cordum.store import keys, scripts
 from cordum.store.link import Command
-from cordum.store.transitions import Standing
+from cordum.store.transitions import Standing, state_list
 
 RECENT_KEPT: Final = 1000
 EVENTS_KEPT: Final = 200
@@ -31,12 +31,16 @@ def events(states: Sequence[JobState], at: Micros) -> list[str]:
     return [f'{{"ts":{at},"state":"{state}"}}' for state in states]
 
 
+def standing_in(record: JobRecord) -> Command:
+    """The entry under which whoever looks through a state finds a job."""
+    return ("ZADD", keys.STATE_INDEX[record.state], str(record.updated_at), record.id)
+
+
 def created(record: JobRecord, ttl: int) -> list[Command]:
-    """The index entries of a new job, and its first event."""
+    """The other index entries of a new job, and its first event."""
     job_id, stamp = record.id, str(record.updated_at)
     commands: list[Command] = [
         ("SET", keys.job_state(job_id), record.state, "EX", ttl),
-        ("ZADD", keys.STATE_INDEX[record.state], stamp, job_id),
         ("ZADD", keys.job_tenant_index(record.tenant), stamp, job_id),
         ("ZADD", keys.JOB_RECENT, stamp, job_id),
     ]
@@ -83,7 +87,6 @@ def moved(job_id: JobId, change: Change, step: Step, *, meta_ttl: int, data_ttl:
         ("ZADD", keys.JOB_RECENT, "GT", stamp, job_id),
     ]
     if to is not before:
-        commands.append(("ZREM", keys.STATE_INDEX[before], job_id))
         commands.append(("SET", keys.job_state(job_id), to, "EX", ttl))
         if to in TERMINAL and before not in TERMINAL:
             commands.append(("SREM", keys.job_tenant_active(tenant), job_id))
@@ -105,6 +108,10 @@ def moved(job_id: JobId, change: Change, step: Step, *, meta_ttl: int, data_ttl:
         commands.append(("EXPIRE", keys.context(job_id), ttl))
     if "approval_status" in change.fields:
         commands += _approval_moved(job_id, change, step, ttl)
+    if to is not before:
+        # Behind the others: should the connection break in between, the job is still found where it stood before, and
+        # whoever finds it there mends the rest.
+        commands.append(("ZREM", keys.STATE_INDEX[before], job_id))
     if change.trail:
         commands.append(("RPUSH", keys.job_events(job_id), *events(change.trail, step.stamp)))
     return commands
@@ -128,22 +135,23 @@ def _approval_moved(job_id: JobId, change: Change, step: Step, ttl: int) -> list
 def restored(job_id: JobId, standing: Standing | None, tenant: TenantId, ttl: int) -> list[Command]:
     """Every index entry as the record demands it; with no record, no entry anywhere (`tenant` is then a hint)."""
     if standing is None:
-        gone: list[Command] = [("ZREM", key, job_id) for key in keys.STATE_INDEX.values()]
+        gone: list[Command] = []
+        if tenant:
+            gone += [
+                ("ZREM", keys.job_tenant_index(tenant), job_id),
+                ("SREM", keys.job_tenant_active(tenant), job_id),
+            ]
         gone += [
             ("ZREM", keys.JOB_RECENT, job_id),
             ("ZREM", keys.JOB_DEADLINE, job_id),
             ("DEL", keys.job_state(job_id)),
             ("DEL", keys.job_result_pointer(job_id)),
         ]
-        if tenant:
-            gone += [
-                ("ZREM", keys.job_tenant_index(tenant), job_id),
-                ("SREM", keys.job_tenant_active(tenant), job_id),
-            ]
+        # At the end: it is by these that somebody comes to clean up.
+        gone += [("ZREM", key, job_id) for key in keys.STATE_INDEX.values()]
         return gone
     state, stamp = standing.state, standing.updated_at
-    commands: list[Command] = [("ZREM", key, job_id) for key in _OTHERS[state]]
-    commands += [
+    commands: list[Command] = [
         ("ZADD", keys.STATE_INDEX[state], stamp, job_id),
         ("ZADD", keys.job_tenant_index(standing.tenant), stamp, job_id),
         ("ZADD", keys.JOB_RECENT, "XX", stamp, job_id),
@@ -155,13 +163,16 @@ def restored(job_id: JobId, standing: Standing | None, tenant: TenantId, ttl: in
         commands.append(("DEL", keys.job_result_pointer(job_id)))
     if state in TERMINAL:
         commands.append(("SREM", keys.job_tenant_active(standing.tenant), job_id))
+        ends, told = state_list(TERMINAL), events((state,), stamp)[0]
+        commands.append(("EVALSHA", scripts.SETTLE_EVENTS.sha, 1, keys.job_events(job_id), ttl, state, ends, told))
     else:
         commands.append(("SADD", keys.job_tenant_active(standing.tenant), job_id))
     if standing.deadline and state not in TERMINAL:
         commands.append(("ZADD", keys.JOB_DEADLINE, standing.deadline, job_id))
     else:
         commands.append(("ZREM", keys.JOB_DEADLINE, job_id))
-    return commands
+    # At the end: should the connection break, or the record have moved on, the job is still found somewhere.
+    return commands + [("ZREM", key, job_id) for key in _OTHERS[state]]
 
 
 def _kept_alive(job_id: JobId, trace_id: TraceId, ttl: int) -> list[Command]:

@@ -42,6 +42,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     topic: str = ""
     team: str = ""
     trace_id: TraceId = TraceId("")
+    worker_id: str = ""
     updated_after: Micros | None = None
     updated_before: Micros | None = None
     limit: int = 50
@@ -55,7 +56,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def takes_all(self) -> bool:
-        return not (self.topic or self.team or self.trace_id or self.states)
+        return not (self.topic or self.team or self.trace_id or self.worker_id or self.states)
 
     def matches(self, record: JobRecord) -> bool:
         return (
@@ -64,6 +65,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
             and (not self.topic or record.topic == self.topic)
             and (not self.team or record.team == self.team)
             and (not self.trace_id or record.trace_id == self.trace_id)
+            and (not self.worker_id or record.worker_id == self.worker_id)
         )
 
 

@@ -4,6 +4,7 @@ The record is the truth and is only ever changed by a script that checks it firs
 where the outcome could be foreseen; they are mended from the record where it could not.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -18,7 +19,7 @@ from cordum.runtime.clock import Clock
 from cordum.store import indexes, keys, scripts, transitions
 from cordum.store.batch import Batcher
 from cordum.store.decision_log import DECISIONS_KEPT, DecisionLog, LoggedDecision
-from cordum.store.errors import JobExistsError
+from cordum.store.errors import AnswerLostError, JobExistsError, NotRunError, StoreUnavailableError
 from cordum.store.job_cache import RecordCache
 from cordum.store.job_lists import JobLists, JobQuery, pairs
 from cordum.store.link import Command, Payload, Reply
@@ -85,31 +86,55 @@ class Jobs:
         record = job.record
         ttl = self._ttl
         commands: list[Command] = [
-            (
-                "EVALSHA",
-                scripts.CREATE.sha,
-                1,
-                keys.job_meta(record.id),
-                ttl,
-                *transitions.record_fields(record),
-            ),
-            # NX: a job that turns out to exist keeps its own request and input.
+            # First of all: a connection may break anywhere in between, and a job that is in no list is never found.
+            indexes.standing_in(record),
+            # NX: a job that turns out to exist keeps its own request and input. Before the record: what a replica had
+            # of the three when its primary died is never a job without its input.
             ("SET", keys.job_request(record.id), job.request, "NX", "EX", ttl),
         ]
         if job.context:
             waits = record.state is JobState.APPROVAL_REQUIRED
             kept = max(ttl, self._data_ttl) if waits else self._data_ttl
             commands.append(("SET", keys.context(record.id), job.context, "NX", "EX", kept))
+        at = len(commands)
+        meta = keys.job_meta(record.id)
+        commands.append(("EVALSHA", scripts.CREATE.sha, 1, meta, ttl, *transitions.record_fields(record)))
         commands += indexes.created(record, ttl)
         if job.decision is not None:
             commands += self._decision_log.commands(job.decision)
         commands += self._housekeeping(record.tenant, record.updated_at)
-        written = (await self._batcher.submit(commands))[0]
+        try:
+            written = (await self._batcher.submit(commands))[at]
+        except StoreUnavailableError as error:
+            raise await self._half_made(record, error, at) from error
         if written != 1:
             doubled = indexes.events((record.state,), record.updated_at)
             await self._moves.mend(record.id, None, tenant=record.tenant, false_events=doubled)
             if written == 0:
                 raise JobExistsError(f"there is a job {record.id} already")
+
+    async def _half_made(self, record: JobRecord, fault: StoreUnavailableError, at: int) -> StoreUnavailableError:
+        """Takes back a creation of which only a part ran, as happens when one node of a cluster is away.
+
+        Args:
+            fault: why it was only a part.
+            at: where the record stands among the commands.
+
+        Returns:
+            What is known of the record: NotRunError when there is none, AnswerLostError when nobody can know.
+        """
+        if not fault.outcomes:
+            return fault
+        written = fault.outcomes[at]
+        if isinstance(written, NotRunError):
+            return NotRunError(fault.message)
+        if written == 1:
+            made = (record.state, str(record.updated_at), record.trace_id)
+            taken_back: Command = ("EVALSHA", scripts.TAKE_BACK.sha, 1, keys.job_meta(record.id), *made)
+            with contextlib.suppress(StoreUnavailableError):
+                if (await self._batcher.submit([taken_back]))[0] == 1:
+                    return NotRunError(fault.message)
+        return AnswerLostError(fault.message)
 
     def _housekeeping(self, tenant: TenantId, now: Micros) -> list[Command]:
         count = self._created.get(tenant, 0)
@@ -207,6 +232,7 @@ class Jobs:
         topic: str = "",
         team: str = "",
         trace_id: TraceId | None = None,
+        worker_id: str = "",
         updated_after: Micros | None = None,
         updated_before: Micros | None = None,
         limit: int = 50,
@@ -219,6 +245,7 @@ class Jobs:
             topic=topic,
             team=team,
             trace_id=trace_id or NO_TRACE,
+            worker_id=worker_id,
             updated_after=updated_after,
             updated_before=updated_before,
             limit=limit,
@@ -232,9 +259,9 @@ class Jobs:
         """Jobs of all tenants that came to stand in a state up to a moment (and since another one), oldest first."""
         return await self._ids_until(keys.STATE_INDEX[state], older_than, limit, newer_than)
 
-    async def due_deadlines(self, now: Micros, limit: int) -> list[JobId]:
-        """Jobs whose deadline has passed, the longest overdue first."""
-        return await self._ids_until(keys.JOB_DEADLINE, now, limit)
+    async def due_deadlines(self, now: Micros, limit: int, *, newer_than: Micros = _BEGINNING) -> list[JobId]:
+        """Jobs whose deadline has passed (and is not before another moment), the longest overdue first."""
+        return await self._ids_until(keys.JOB_DEADLINE, now, limit, newer_than)
 
     async def _ids_until(self, index: str, until: Micros, limit: int, since: Micros = _BEGINNING) -> list[JobId]:
         command: Command = ("ZRANGEBYSCORE", index, since or "-inf", until, "LIMIT", 0, limit)

@@ -6,16 +6,27 @@ No command and no script ever touches two of them at once: in a cluster they liv
 import hashlib
 from typing import Final
 
-from cordum.core.ids import JobId, PoolName, TenantId, TraceId
+from cordum.core.ids import DEFAULT_TENANT, JobId, TenantId, TraceId
+from cordum.core.jobs.saga import Saga
 from cordum.core.jobs.states import JobState
 
 JOB_RECENT: Final = "job:recent"
 JOB_DEADLINE: Final = "job:deadline"
-PARKED_POOLS: Final = "job:parked"
+PARKED_LANES: Final = "job:parked"
+"""The lanes that have parked jobs, a set."""
 DLQ_INDEX: Final = "dlq:index"
+DLQ_INDEXES: Final = "dlq:indexes"
+"""The names of all other indexes of dead letters, for tidying up."""
 APPROVALS_UNPUBLISHED: Final = "approval:unpublished"
 """Jobs whose approval was resolved and whose outcome is not known to be published, at the time of the move."""
+CANCELS_UNTOLD: Final = "cancel:untold"
+"""Jobs somebody is cancelling of whom it is not known that their worker was told, at the time of the attempt."""
+SAGA_ROLLBACKS: Final = "saga:rollbacks"
+"""Sagas that are to be rolled back and are not through, at the time it was asked for."""
 WORKER_SNAPSHOT: Final = "sys:workers:snapshot"
+WORKER_CREDENTIALS: Final = "worker:credentials"
+"""The workers that have, or had, a credential: a set."""
+WORKER_CREDENTIALS_REVISION: Final = "worker:credentials:revision"
 POLICY_SNAPSHOT_IDS: Final = "cordum:safety:snapshots"
 """Ids of the policies the kernels had in force, a list, newest first."""
 POLICIES: Final = "cordum:policies"
@@ -24,6 +35,7 @@ POLICIES: Final = "cordum:policies"
 RECONCILER_LOCK: Final = "cordum:reconciler:default"
 REPLAYER_LOCK: Final = "cordum:replayer:pending"
 SNAPSHOT_LOCK: Final = "cordum:scheduler:snapshot:writer"
+UNFINISHED_LOCK: Final = "cordum:scheduler:unfinished"
 DLQ_CLEANUP_LOCK: Final = "cordum:dlq:cleanup"
 
 STATE_INDEX: Final = {state: f"job:index:{state.label}" for state in JobState}
@@ -76,6 +88,11 @@ def workflow_run(run_id: str) -> str:
     return f"wf:run:{run_id}"
 
 
+def run_begun(tenant: TenantId, workflow_id: str, run_id: str) -> str:
+    """When a scheduler first placed a job of this run, microseconds."""
+    return f"wf:begun:{tenant}:{_one_part(workflow_id)}:{_one_part(run_id)}"
+
+
 def job_idempotency(tenant: TenantId, key: str) -> str:
     return f"job:idempotency:{tenant}:{key}"
 
@@ -84,8 +101,30 @@ def job_lock(job_id: JobId) -> str:
     return f"cordum:scheduler:job:{job_id}"
 
 
-def parked(pool: PoolName) -> str:
-    return f"job:parked:{pool}"
+def parked(lane: str) -> str:
+    """The jobs of one lane by the time of their next try."""
+    return f"job:parked:{lane}"
+
+
+def running(scope: str) -> str:
+    """The jobs that count against a limit of how many may run at once, by the time at which they count no more."""
+    return f"job:running:{scope}"
+
+
+def saga_stack(saga: Saga) -> str:
+    """The compensations of a workflow, the latest first."""
+    return f"saga:{_saga_name(saga)}:stack"
+
+
+def saga_lock(saga: Saga) -> str:
+    """Who rolls a workflow back."""
+    return f"saga:{_saga_name(saga)}:lock"
+
+
+def _saga_name(saga: Saga) -> str:
+    """The workflow, with its tenant before it: two tenants may have workflows of one name."""
+    workflow = _one_part(saga.workflow)
+    return workflow if saga.tenant == DEFAULT_TENANT else f"{saga.tenant}:{workflow}"
 
 
 def velocity(rule_id: str, key: str) -> str:
@@ -153,8 +192,62 @@ def dlq_tenant_index(tenant: TenantId) -> str:
     return f"dlq:index:{tenant}"
 
 
+def dlq_index_by(kind: str, tenant: TenantId, value: str) -> str:
+    """A tenant's dead letters of one topic, code or group of reasons, at microseconds."""
+    return f"dlq:by:{kind}:{tenant}:{_one_part(value)}"
+
+
+def dlq_removed(job_id: JobId) -> str:
+    """Says that somebody has taken this dead letter away: what still travels on the bus must not bring it back."""
+    return f"dlq:removed:{job_id}"
+
+
 def config(scope: str, scope_id: str) -> str:
     return f"cfg:{scope}:{scope_id}"
+
+
+def worker_credential(worker_id: str) -> str:
+    """One worker's credential, a hash."""
+    return f"worker:credential:{worker_id}"
+
+
+def worker_session(worker_id: str) -> str:
+    """The session a worker has now."""
+    return f"session:worker:{worker_id}"
+
+
+def revoked_session(tenant: str, jti: str) -> str:
+    """A session that holds no more although its time is not up."""
+    return f"session:revoked:{tenant}:{jti}"
+
+
+def handshake_nonce(tenant: str, nonce: str) -> str:
+    """A nonce a worker has used."""
+    return f"session:nonce:{tenant}:{nonce}"
+
+
+def handshake_challenge(challenge_id: str) -> str:
+    """A challenge that waits for its answer."""
+    return f"session:challenge:{challenge_id}"
+
+
+def boundary_events(bucket: int) -> str:
+    """What the boundary checks refused in five minutes, a hash."""
+    return f"cordum:boundary:events:{bucket}"
+
+
+SCHEMA_INDEX: Final = "schema:index"
+"""Ids of the registered schemas at the time of their registration."""
+
+
+def schema(schema_id: str) -> str:
+    """A registered JSON Schema, its text."""
+    return f"schema:{schema_id}"
+
+
+def schema_url(url: str) -> str:
+    """The id of the schema that others refer to by this URL, its `$id`."""
+    return f"schema:url:{url}"
 
 
 def instance(service: str, instance_id: str) -> str:

@@ -17,6 +17,17 @@ Outcome: TypeAlias = "Reply | StoreError"
 fault is not its neighbours'."""
 
 
+READS: Final = frozenset(
+    (
+        *("GET", "GETRANGE", "STRLEN", "EXISTS", "HGETALL", "HMGET", "PING", "ZCARD", "ZCOUNT", "SCARD", "SMEMBERS"),
+        *("LRANGE", "ZRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE"),
+        *("XRANGE", "XREVRANGE", "XLEN"),
+    )
+)
+"""What is sent again when its answer was lost. No write is: repeated late, even a ZREM could undo what another client
+wrote in between."""
+
+
 class Payload(tuple[str | bytes | int, ...]):
     """A command whose reply stays bytes, because it is somebody's content and not ours to decode."""
 

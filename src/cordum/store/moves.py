@@ -1,17 +1,21 @@
 """Moves of jobs: the script on the record, the indexes in the same write, and mending them when the guess was wrong."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from cordum.core.ids import JobId, Micros, TenantId
 from cordum.core.jobs.approvals import Ballot
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
-from cordum.core.jobs.states import JobState
+from cordum.core.jobs.states import TERMINAL, JobState
 from cordum.store import indexes, keys, scripts, transitions, votes
 from cordum.store.batch import Batcher
+from cordum.store.errors import StoreError, StoreUnavailableError
 from cordum.store.indexes import EVENTS_KEPT, Step
-from cordum.store.link import Command, Reply
+from cordum.store.link import Command, Payload, Reply
 from cordum.store.options import StoreOptions
 from cordum.store.transitions import STANDING_FIELDS, Applied, Refused, Standing
 from cordum.store.votes import Cast, Voted
@@ -36,10 +40,13 @@ class Moves:
         """
         call = transitions.transition(job_id, change, now, self._meta_ttl)
         if known is None or known.state not in change.allowed_from:
-            outcome, _ = transitions.read_transition((await self._batcher.submit([call]))[0])
+            outcome, standing = transitions.read_transition((await self._batcher.submit([call]))[0])
             if isinstance(outcome, Applied):
                 entries = self._entries(job_id, change, _step(outcome))
                 await self._tidy_events(job_id, change, await self._batcher.submit(entries))
+            elif standing is not None and standing.state is change.to and change.to in TERMINAL:
+                # Perhaps it was this very move, and the entries' node of a cluster was away.
+                await self.mend(job_id, standing, tenant=standing.tenant)
             return outcome
         guess = Step(
             tenant=known.tenant,
@@ -49,7 +56,11 @@ class Moves:
             created_at=known.created_at,
             deadline=known.deadline_unix,
         )
-        replies = await self._batcher.submit([call, *self._entries(job_id, change, guess)])
+        try:
+            replies = await self._batcher.submit([call, *self._entries(job_id, change, guess)])
+        except StoreUnavailableError as error:
+            await self._unsay(job_id, change, guess.stamp, error.outcomes)
+            raise
         outcome, standing = transitions.read_transition(replies[0])
         if isinstance(outcome, Refused):
             false_events = indexes.events(change.trail, guess.stamp)
@@ -59,6 +70,19 @@ class Moves:
         else:
             await self._tidy_events(job_id, change, replies)
         return outcome
+
+    async def _unsay(self, job_id: JobId, change: Change, stamp: Micros, outcomes: Sequence[object]) -> None:
+        """Takes back what the history was told of a move that was not made, or whose answer is lost.
+
+        So it goes in a cluster when the record's node is away and the history's is not. Whoever makes the move again
+        tells it again, and where it was made after all, whoever finds that out mends the history.
+        """
+        if change.trail and outcomes and isinstance(outcomes[0], StoreError) and isinstance(outcomes[-1], int):
+            history = keys.job_events(job_id)
+            with contextlib.suppress(StoreError):
+                await self._batcher.submit(
+                    [("LREM", history, -1, event) for event in indexes.events(change.trail, stamp)]
+                )
 
     async def vote(self, job_id: JobId, ballot: Ballot, now: Micros) -> Voted | Refused:
         """Casts a vote in one step; the indexes follow in a second round trip, once it is known what it did."""
@@ -135,12 +159,28 @@ class Moves:
         if standing is None:
             standing = transitions.read_standing((await self._batcher.submit([*commands, read]))[-1])
             commands = []
+            if standing is None:
+                tenant = tenant or await self._tenant_asked_for(job_id)
         for _ in range(_MEND_ROUNDS):
             commands += indexes.restored(job_id, standing, tenant, self._meta_ttl)
             current = transitions.read_standing((await self._batcher.submit([*commands, read]))[-1])
             if current == standing:
                 return
             standing, commands = current, []
+
+    async def _tenant_asked_for(self, job_id: JobId) -> TenantId:
+        """Whose a job without a record is: its creation broke off, or it outlived its record. "" = nobody knows."""
+        stored = (await self._batcher.submit([Payload(("GET", keys.job_request(job_id)))]))[0]
+        try:
+            return TenantId(msgspec.json.decode(stored, type=_Asked).tenant if isinstance(stored, bytes) else "")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return TenantId("")
+
+
+class _Asked(msgspec.Struct):
+    """What a stored request says of its tenant."""
+
+    tenant: str = msgspec.field(name="tenantId", default="")
 
 
 def _step(outcome: Applied) -> Step:

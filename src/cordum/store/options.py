@@ -40,6 +40,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         connections: most connections to one server.
         dial_timeout: for one attempt to connect.
         operation_timeout: from asking to the answer.
+        wait_replicas: how many replicas must have a write before it counts as done; 0 = none.
+        wait_timeout: how long to wait for them.
         meta_ttl: job records and what belongs to them.
         data_ttl: contexts and results.
         approval_ttl: open requests for approval, where their rule does not say; 0 = as long as the record.
@@ -63,6 +65,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 20
     dial_timeout: float = 5.0
     operation_timeout: float = OPERATION_TIMEOUT
+    wait_replicas: int = 0
+    wait_timeout: float = 0.2
     meta_ttl: int = 7 * DAY
     data_ttl: int = DAY
     approval_ttl: float = 3 * DAY
@@ -97,6 +101,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
             connections=settings.redis_pool_size,
             dial_timeout=settings.redis_dial_timeout,
             operation_timeout=min(settings.redis_read_timeout, OPERATION_TIMEOUT),
+            wait_replicas=settings.redis_wait_replicas,
+            wait_timeout=settings.redis_wait_timeout,
             meta_ttl=int(settings.job_meta_ttl),
             data_ttl=int(settings.redis_data_ttl),
             approval_ttl=settings.approval_ttl,

@@ -92,7 +92,7 @@ class ServerLink:
             raise
         else:
             # A server that is loading, or was demoted, says so to every command: the next batch dials anew.
-            if self._closed or type(outcomes[-1]) is NotRunError:
+            if self._closed or type(outcomes[0]) is NotRunError:
                 await self._drop(lane)
             else:
                 self._idle.append(lane)

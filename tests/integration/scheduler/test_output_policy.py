@@ -58,7 +58,7 @@ async def seen_of(world: World, job_id: JobId) -> str:
     return str(found)
 
 
-@pytest.mark.seed("S75", "S189")
+@pytest.mark.seed("S75", "S77", "S189")
 async def test_a_secret_in_a_result_is_never_to_be_read(world: World) -> None:
     scheduler = await checked(world)
     await world.start_agent({"job.other": leak}, pool="other")
@@ -81,10 +81,13 @@ async def test_a_secret_in_a_result_is_never_to_be_read(world: World) -> None:
     assert safety.findings and safety.policy_snapshot == record.safety_snapshot
     for name in ("output_policy_quarantined", "output_denials", "output_policy_checked"):
         assert await scheduler.metric(f"cordum_{name}_total", topic="job.other") == 1
+    held = "cordum_output_check_latency_seconds_count"
+    assert await scheduler.metric(held, topic="job.other", phase="sync") == 1
     clean = await world.until(await world.submit("job.other", context={"prompt": "nothing"}), JobState.SUCCEEDED)
     assert clean.output_decision == "ALLOW" and clean.output_digest
 
 
+@pytest.mark.seed("S77")
 async def test_what_must_not_be_named_is_taken_out(world: World) -> None:
     scheduler = await checked(world)
     await world.start_agent({"job.single": leak})
@@ -97,6 +100,9 @@ async def test_what_must_not_be_named_is_taken_out(world: World) -> None:
     assert record.output_safety is not None and record.output_safety.redacted_ptr == record.result_ptr
     assert "project-x" not in await seen_of(world, record.id)
     assert await scheduler.metric("cordum_output_redactions_total", topic="job.single") == 1
+    held = "cordum_output_check_latency_seconds_count"
+    assert await scheduler.metric(held, topic="job.single", phase="sync_redact") == 1
+    assert await scheduler.metric(held, topic="job.single", phase="sync") == 0
 
 
 async def test_a_failure_can_be_quarantined_too(world: World) -> None:

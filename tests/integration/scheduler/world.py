@@ -225,7 +225,7 @@ class World:
 
     async def start_kernel(self) -> Process:
         admin = free_port()
-        self.kernel = self._process(
+        self.kernel = self.process(
             "kernel",
             "cordum.services.safety_kernel",
             {
@@ -240,7 +240,7 @@ class World:
     async def start_scheduler(self, **env: str) -> Process:
         port = free_port()
         name = f"scheduler-{next(_numbers)}"
-        process = self._process(
+        process = self.process(
             name,
             "cordum.services.scheduler",
             {
@@ -259,7 +259,7 @@ class World:
         )
         return await process.start()
 
-    def _process(self, name: str, module: str, env: Mapping[str, str], ready_url: str) -> Process:
+    def process(self, name: str, module: str, env: Mapping[str, str], ready_url: str) -> Process:
         process = Process(name, module, env, self.directory / f"{name}.log", ready_url)
         self._processes.append(process)
         return process
@@ -288,8 +288,12 @@ class World:
         for topic, handler in handlers.items():
             agent.job(topic)(handler)
         await agent.start()
-        self._agents.append(agent)
+        self.adopt(agent)
         return agent
+
+    def adopt(self, agent: Agent) -> None:
+        """An agent that runs; it is closed with the world."""
+        self._agents.append(agent)
 
     async def start_worker(
         self, topic: str, *, worker_id: str, pool: str = "main", max_parallel: int = 1, seconds: float = 0.0

@@ -257,10 +257,6 @@ def test_a_ca_without_certificates_is_refused(tmp_path: Path) -> None:
     [
         (GatewaySettings, {"CORDUM_JWT_REQUIRED": "true"}),
         (GatewaySettings, {"CORDUM_LICENSE_REQUIRED": "1"}),
-        (GatewaySettings, {"SCHEMA_ENFORCEMENT": "enforce"}),
-        (SchedulerSettings, {"SCHEMA_ENFORCEMENT": "enforce"}),
-        (SchedulerSettings, {"WORKER_ATTESTATION": "enforce"}),
-        (SchedulerSettings, {"CORDUM_SDK_HANDSHAKE": "enforce"}),
     ],
 )
 def test_a_protection_that_is_not_built_cannot_be_asked_for(cls: type[Settings], change: dict[str, str]) -> None:
@@ -305,6 +301,6 @@ def test_the_principal_header_never_counts_in_production(env: dict[str, str]) ->
 
 
 def test_what_has_no_effect_is_said() -> None:
-    settings = load(SchedulerSettings, {"WORKER_ATTESTATION": "warn", "SCHEMA_ENFORCEMENT": "warn"})
-    assert len(production.notices(settings)) == 2
+    settings = load(SchedulerSettings, {"CORDUM_SDK_HANDSHAKE": "warn"})
+    assert len(production.notices(settings)) == 1
     assert production.notices(load(SchedulerSettings, {})) == []

@@ -1,10 +1,12 @@
-"""cordumctl worker: list."""
+"""cordumctl worker: list, credential."""
 
 import typer
 
 from cordum.cli.command import ApiCommand, session
+from cordum.cli.commands import worker_credential
 
-app = typer.Typer(no_args_is_help=True, help="See who does the work")
+app = typer.Typer(no_args_is_help=True, help="See who does the work, and say who may")
+app.add_typer(worker_credential.app, name="credential")
 
 
 @app.callback()

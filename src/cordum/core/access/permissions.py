@@ -26,7 +26,14 @@ class Permission(StrEnum):
     DLQ_READ = "dlq.read"
     DLQ_WRITE = "dlq.write"
     WORKERS_READ = "workers.read"
+    WORKERS_WRITE = "workers.write"
+    WORKER_CREDENTIALS_READ = "workerCredentials.read"
+    WORKER_CREDENTIALS_WRITE = "workerCredentials.write"
     TOPICS_READ = "topics.read"
+    TOPICS_WRITE = "topics.write"
+    POOLS_WRITE = "pools.write"
+    SCHEMAS_READ = "schemas.read"
+    SCHEMAS_WRITE = "schemas.write"
     POLICY_READ = "policy.read"
     POLICY_WRITE = "policy.write"
     POLICY_EVALUATE = "policy.evaluate"
@@ -34,6 +41,8 @@ class Permission(StrEnum):
     """Sees the originals of redacted and quarantined results, and lets them go."""
     AUDIT_VERIFY = "audit.verify"
     GOVERNANCE_READ = "governance.read"
+    STREAM_READ = "stream.read"
+    """Watches everything that happens in the tenant."""
     STATUS_ADMIN = "status.admin"
     """Sees the parts of `/status` that concern the installation and not the tenant."""
 
@@ -58,12 +67,12 @@ class Role(StrEnum):
 
 
 _VIEWER: Final = frozenset(
-    {_P.JOBS_READ, _P.DLQ_READ, _P.WORKERS_READ, _P.TOPICS_READ, _P.POLICY_READ, _P.GOVERNANCE_READ}
+    {_P.JOBS_READ, _P.DLQ_READ, _P.WORKERS_READ, _P.TOPICS_READ, _P.SCHEMAS_READ, _P.POLICY_READ, _P.GOVERNANCE_READ}
 )
 
 _GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.ADMIN: frozenset(Permission),
-    Role.OPERATOR: _VIEWER | {_P.JOBS_WRITE, _P.JOBS_APPROVE, _P.DLQ_WRITE, _P.POLICY_EVALUATE},
+    Role.OPERATOR: _VIEWER | {_P.JOBS_WRITE, _P.JOBS_APPROVE, _P.DLQ_WRITE, _P.POLICY_EVALUATE, _P.SCHEMAS_WRITE},
     Role.VIEWER: _VIEWER,
     Role.USER: frozenset({_P.JOBS_READ, _P.JOBS_SUBMIT, _P.TOPICS_READ, _P.POLICY_EVALUATE}),
 }

@@ -37,6 +37,7 @@ class EventType(StrEnum):
     ACTION_GATE = "actiongate.denied"
     SHADOW = "shadow_eval"
     ADMIN = "system.admin"
+    WORKER_HANDSHAKE = "worker_handshake"
 
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -54,6 +54,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     risk_tags: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    workflow_id: str = ""
+    """The workflow the job is a step of; its limits in `config/timeouts.yaml` hold for it."""
+    compensation: str = ""
+    """Topic of the job that undoes it, should its workflow fail (spec-scheduler 15); "" = none does."""
     submitted_by: str = ""
     deadline_unix: Micros = Micros(0)
 

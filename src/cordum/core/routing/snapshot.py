@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -10,9 +12,17 @@ from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.routes import Routes
 from cordum.core.routing.workers import Worker, WorkerReport
 
+NO_STANDINGS: Final[Mapping[WorkerId, str]] = MappingProxyType({})
+
 
 class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker. `last_seen` is RFC 3339; `ready_topics` is null when the worker never said."""
+    """One worker.
+
+    Attributes:
+        ready_topics: null when the worker never said.
+        last_seen: RFC 3339.
+        attestation: `verified`, or why the worker's last heartbeat was not; "" while nothing is checked.
+    """
 
     worker_id: WorkerId
     pool: PoolName = PoolName("")
@@ -28,6 +38,7 @@ class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     ready_topics: tuple[Topic, ...] | None = None
     last_seen: str = ""
     agent_name: str = ""
+    attestation: str = ""
 
 
 class PoolEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,18 +55,31 @@ class TopicEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything. `attested`: only workers with a good token are in it, and nobody else is a worker."""
+
     captured_at: str = ""
     writer_id: str = ""
+    attested: bool = False
     pools: dict[str, PoolEntry] = {}
     topics: dict[str, TopicEntry] = {}
     workers: tuple[WorkerEntry, ...] = ()
 
 
-def take_snapshot(fleet: Fleet, routes: Routes, *, writer_id: str, now: float, wall: float) -> FleetSnapshot:
+def take_snapshot(
+    fleet: Fleet,
+    routes: Routes,
+    *,
+    writer_id: str,
+    now: float,
+    wall: float,
+    standings: Mapping[WorkerId, str] = NO_STANDINGS,
+    attested: bool = False,
+) -> FleetSnapshot:
     """The fleet of this moment.
 
     Args:
         now: seconds of the fleet's steady clock; wall: the same moment as seconds since the epoch.
+        standings: what became of the workers' last tokens; attested: whether it takes a good one to be in the fleet.
     """
     pools: dict[str, PoolEntry] = {}
     free: dict[str, int] = {}
@@ -81,9 +105,12 @@ def take_snapshot(fleet: Fleet, routes: Routes, *, writer_id: str, now: float, w
     return FleetSnapshot(
         captured_at=rfc3339(wall),
         writer_id=writer_id,
+        attested=attested,
         pools=pools,
         topics=topics,
-        workers=tuple(_entry(worker, fleet, wall - now) for worker in fleet.workers.values()),
+        workers=tuple(
+            _entry(worker, fleet, wall - now, standings.get(worker.id, "")) for worker in fleet.workers.values()
+        ),
     )
 
 
@@ -118,7 +145,7 @@ def rfc3339(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _entry(worker: Worker, fleet: Fleet, epoch: float) -> WorkerEntry:
+def _entry(worker: Worker, fleet: Fleet, epoch: float, attestation: str) -> WorkerEntry:
     report = worker.last
     return WorkerEntry(
         worker_id=worker.id,
@@ -135,4 +162,5 @@ def _entry(worker: Worker, fleet: Fleet, epoch: float) -> WorkerEntry:
         ready_topics=None if worker.ready_topics is None else tuple(sorted(worker.ready_topics)),
         last_seen=rfc3339(epoch + worker.heard_at),
         agent_name=report.agent_name,
+        attestation=attestation,
     )

@@ -14,6 +14,8 @@ from cordum.runtime.settings.output import InputFailSettings
 from cordum.runtime.settings.policy_signing import PolicySigningSettings
 from cordum.runtime.settings.protections import GatewayProtections
 from cordum.runtime.settings.redis import RedisSettings
+from cordum.runtime.settings.schemas import SchemaSettings
+from cordum.runtime.settings.sessions import SessionSettings
 from cordum.runtime.settings.values import Address, Count, FilePath, Flag, ListenAddress, Seconds, Secret
 
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@,]+", re.IGNORECASE)
@@ -48,6 +50,8 @@ class GatewaySettings(
     GrpcServerSettings,
     InputFailSettings,
     PolicySigningSettings,
+    SessionSettings,
+    SchemaSettings,
     GatewayProtections,
 ):
     """The API gateway (spec-gateway section 1)."""
@@ -144,6 +148,23 @@ class GatewaySettings(
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = variable(
         "CORDUM_TRUSTED_PROXIES", default=(), text="Networks whose X-Forwarded-For is believed, comma separated"
+    )
+    ws_client_buffer_size: Count = variable(
+        "CORDUM_WS_CLIENT_BUFFER_SIZE",
+        default=256,
+        least=1,
+        most=10_000,
+        text="Events that may wait for one client of the event stream; beyond them it is disconnected",
+    )
+    ws_ping_interval: Seconds = variable(
+        "GATEWAY_WS_PING_INTERVAL", default=30.0, least=0.1, most=3600, text="How often a WebSocket client is pinged"
+    )
+    ws_pong_timeout: Seconds = variable(
+        "GATEWAY_WS_PONG_TIMEOUT",
+        default=10.0,
+        least=0.1,
+        most=3600,
+        text="How long a WebSocket client has to answer a ping",
     )
     api_rate_limit_rps: Count = variable(
         "API_RATE_LIMIT_RPS", default=100, least=1, most=10_000_000, text="Requests per second of a tenant"

@@ -10,7 +10,7 @@ from cordum.runtime.settings.common import CommonSettings
 from cordum.runtime.settings.declare import variable
 from cordum.runtime.settings.grpc import GrpcServerSettings
 from cordum.runtime.settings.output import FailMode, FailModeWord
-from cordum.runtime.settings.policy_signing import PolicyTrustSettings
+from cordum.runtime.settings.policy_signing import PolicyTrustSettings, PublicKeySettings
 from cordum.runtime.settings.values import Address, Count, DialAddress, FilePath, Flag, ListenAddress, Seconds
 
 
@@ -74,7 +74,7 @@ class KernelClientSettings(CommonSettings):
     )
 
 
-class SafetyKernelSettings(GrpcServerSettings, PolicyTrustSettings):
+class SafetyKernelSettings(GrpcServerSettings, PolicyTrustSettings, PublicKeySettings):
     """The safety kernel (spec-safety sections 1, 2, 5 and 6)."""
 
     service = "cordum-safety-kernel"
@@ -147,12 +147,6 @@ class SafetyKernelSettings(GrpcServerSettings, PolicyTrustSettings):
     )
     policy_public_key_id: str = variable(
         "SAFETY_POLICY_PUBLIC_KEY_ID", default="", shown="any", text="Id of SAFETY_POLICY_PUBLIC_KEY in signatures"
-    )
-    policy_public_keys: dict[str, str] = variable(
-        "CORDUM_POLICY_PUBLIC_KEY_<ID>",
-        default={},
-        shown="none",
-        text="Further keys a policy or bundle may be signed with, each under its id",
     )
     policy_min_revision: Count = variable(
         "SAFETY_POLICY_MIN_REVISION",

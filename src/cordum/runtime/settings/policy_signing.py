@@ -41,13 +41,14 @@ class PolicyTrustSettings(CommonSettings):
         return Strictness.ENFORCE if self.demands_signature else self.policy_strict
 
 
-class PolicySigningSettings(PolicyTrustSettings):
-    """How the gateway signs what it puts in force."""
+class SigningKeySettings(CommonSettings):
+    """The private key of the control plane."""
 
     policy_signing_key: Secret | None = variable(
         "CORDUM_POLICY_SIGNING_KEY",
         default=None,
-        text="Private key that signs published policy bundles: ECDSA P-256 or Ed25519, PEM, base64 or hex",
+        text="Private key that signs published policy bundles (ECDSA P-256 or Ed25519) and workers' sessions (Ed25519 "
+        "only): PEM, base64 or hex",
     )
     policy_signing_key_path: FilePath = variable(
         "CORDUM_POLICY_SIGNING_KEY_PATH", default="", text="File with CORDUM_POLICY_SIGNING_KEY"
@@ -55,8 +56,24 @@ class PolicySigningSettings(PolicyTrustSettings):
     policy_signing_key_id: str = variable(
         "CORDUM_POLICY_SIGNING_KEY_ID",
         default="",
-        text="Its id, under which kernels know the public key (CORDUM_POLICY_PUBLIC_KEY_<ID>)",
+        text="Its id, under which others know the public key (CORDUM_POLICY_PUBLIC_KEY_<ID>)",
     )
+
+
+class PublicKeySettings(CommonSettings):
+    """The public keys of the control plane."""
+
+    policy_public_keys: dict[str, str] = variable(
+        "CORDUM_POLICY_PUBLIC_KEY_<ID>",
+        default={},
+        shown="none",
+        text="Further keys a policy, a bundle or a session may be signed with, each under its id",
+    )
+
+
+class PolicySigningSettings(PolicyTrustSettings, SigningKeySettings):
+    """How the gateway signs what it puts in force."""
+
     policy_dev_signing_seed: Secret | None = variable(
         "CORDUM_POLICY_DEV_SIGNING_SEED",
         default=None,

@@ -25,15 +25,7 @@ def _rigour(value: object) -> object:
 Strictness = Annotated[Rigour, BeforeValidator(_rigour)]
 
 
-class Protections(CommonSettings):
-    """Asked for at gateway and scheduler (guide section 5)."""
-
-    schema_enforcement: Strictness = variable(
-        "SCHEMA_ENFORCEMENT", default=Rigour.OFF, text="Check job payloads against schemas; enforce is refused for now"
-    )
-
-
-class GatewayProtections(Protections):
+class GatewayProtections(CommonSettings):
     """Asked for at the gateway (guide sections 3 and 8)."""
 
     jwt_required: Flag = variable(
@@ -41,17 +33,4 @@ class GatewayProtections(Protections):
     )
     license_required: Flag = variable(
         "CORDUM_LICENSE_REQUIRED", default=False, text="Start with a licence only; true is refused for now"
-    )
-
-
-class SchedulerProtections(Protections):
-    """Asked for at the scheduler (guide section 5, spec-scheduler section 11)."""
-
-    worker_attestation: Strictness = variable(
-        "WORKER_ATTESTATION",
-        default=Rigour.OFF,
-        text="Whether heartbeats need a credential; enforce is refused for now",
-    )
-    sdk_handshake: Strictness = variable(
-        "CORDUM_SDK_HANDSHAKE", default=Rigour.OFF, text="Whether workers need a session; enforce is refused for now"
     )

@@ -49,6 +49,20 @@ class RedisSettings(CommonSettings):
     redis_read_timeout: Seconds = variable(
         "REDIS_READ_TIMEOUT", default=3.0, least=0.05, most=60, text="How long an answer may take"
     )
+    redis_wait_replicas: Count = variable(
+        "REDIS_WAIT_REPLICAS",
+        default=0,
+        least=0,
+        most=10,
+        text="How many replicas must have a write before it counts as done; 0 waits for none",
+    )
+    redis_wait_timeout: Seconds = variable(
+        "REDIS_WAIT_TIMEOUT",
+        default=0.2,
+        least=0.01,
+        most=1,
+        text="After this long without their word a write counts all the same",
+    )
     job_meta_ttl: Seconds = variable(
         "JOB_META_TTL",
         "JOB_META_TTL_SECONDS",

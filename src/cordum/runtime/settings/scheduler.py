@@ -4,13 +4,21 @@ from cordum.runtime.settings.declare import variable
 from cordum.runtime.settings.kernel import KernelClientSettings
 from cordum.runtime.settings.nats import NatsSettings
 from cordum.runtime.settings.output import InputFailSettings, OutputPolicySettings
-from cordum.runtime.settings.protections import SchedulerProtections
+from cordum.runtime.settings.protections import Rigour, Strictness
 from cordum.runtime.settings.redis import RedisSettings
+from cordum.runtime.settings.schemas import SchemaSettings
+from cordum.runtime.settings.sessions import HandshakeSettings
 from cordum.runtime.settings.values import Address, Flag, ListenAddress, Seconds
 
 
 class SchedulerSettings(
-    NatsSettings, RedisSettings, KernelClientSettings, InputFailSettings, OutputPolicySettings, SchedulerProtections
+    NatsSettings,
+    RedisSettings,
+    KernelClientSettings,
+    InputFailSettings,
+    OutputPolicySettings,
+    HandshakeSettings,
+    SchemaSettings,
 ):
     """The scheduler (spec-scheduler sections 1, 7, 11 and 12)."""
 
@@ -45,6 +53,11 @@ class SchedulerSettings(
     )
     worker_snapshot_interval: Seconds = variable(
         "WORKER_SNAPSHOT_INTERVAL", default=5.0, least=0.1, most=600, text="How often the list of workers is stored"
+    )
+    worker_attestation: Strictness = variable(
+        "WORKER_ATTESTATION",
+        default=Rigour.OFF,
+        text="Whether heartbeats must carry the token of the worker's credential: warn only says so, enforce refuses",
     )
     worker_readiness_required: Flag = variable(
         "WORKER_READINESS_REQUIRED", default=False, text="Give jobs only to workers that announced the topic as ready"

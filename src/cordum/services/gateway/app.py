@@ -5,6 +5,7 @@ import ssl
 from typing import Final
 
 from cordum.bus import BadPacketError, Bus, CoreMessage, envelope, subjects
+from cordum.core.sessions import Signer
 from cordum.rpc.kernel_client import KernelClient, KernelUnavailableError
 from cordum.rpc.server import Keepalive, RpcServer, ServerTls, start_server
 from cordum.runtime.certificates import CertPair
@@ -14,6 +15,8 @@ from cordum.runtime.http import OpsServer
 from cordum.runtime.ids import Ids, RandomIds
 from cordum.runtime.lifecycle import Lifecycle
 from cordum.runtime.logging import get_logger
+from cordum.runtime.service_tokens import ServiceTokens
+from cordum.runtime.session_keys import read_signer
 from cordum.runtime.settings import GatewaySettings
 from cordum.runtime.settings.output import FailMode
 from cordum.runtime.tls import CertReloader, SwappingContext
@@ -23,6 +26,8 @@ from cordum.services.gateway.approvals.repairer import Repairer
 from cordum.services.gateway.approvals.resolver import Resolver
 from cordum.services.gateway.auditing import Auditor
 from cordum.services.gateway.authentication import Authenticator
+from cordum.services.gateway.dlq.consumer import LetterConsumer
+from cordum.services.gateway.dlq.keeping import keep_tidy
 from cordum.services.gateway.dlq.letters import DeadLetterBox
 from cordum.services.gateway.http_server import HttpServer
 from cordum.services.gateway.jobs.cancelling import Canceller
@@ -39,18 +44,26 @@ from cordum.services.gateway.policy_admin.trying import PolicyTrials
 from cordum.services.gateway.ratelimit import SWEEP_SECONDS, Limit, RateLimiter
 from cordum.services.gateway.router import build
 from cordum.services.gateway.routes import ROUTES
+from cordum.services.gateway.routing_admin.desk import RoutingDesk
+from cordum.services.gateway.routing_admin.keeping import RoutingKeeper
+from cordum.services.gateway.schemas.gate import SubmitGate
 from cordum.services.gateway.status import StatusPage
+from cordum.services.gateway.stream.endpoint import StreamEndpoint
+from cordum.services.gateway.stream.relay import Relay
+from cordum.services.gateway.submit.backpressure import Backpressure
 from cordum.services.gateway.submit.service import SubmitService
 from cordum.services.gateway.topics import TopicRegistry
 from cordum.services.gateway.workers.fleet import Fleet
 from cordum.store import Store
 from cordum.store.audit_outbox import AuditOutbox
+from cordum.store.payload_checks import PayloadChecks
 
 log = get_logger(__name__)
 
 SERVICE: Final = "cordum-api-gateway"
 CLOSING_NOTICE: Final = 0.2
 """Seconds between "not ready" and taking no more connections, for those who ask just then."""
+LETTERS_GRACE: Final = 2.0  # seconds for dead letters that are just being taken from the bus
 GRPC_GRACE: Final = 8.0  # seconds for calls under way when the server is closed
 
 
@@ -68,8 +81,11 @@ class Gateway:
         health: Health,
         clock: Clock | None = None,
         ids: Ids | None = None,
+        token_signer: Signer | None = None,
     ) -> None:
+        """`token_signer`: what shows other services that we are the gateway, where there is a key for it."""
         clock, ids = clock or SystemClock(), ids or RandomIds()
+        tokens = ServiceTokens(token_signer, clock, ids)
         self._settings = settings
         self._clock = clock
         self._bus = bus
@@ -80,21 +96,27 @@ class Gateway:
         topics = TopicRegistry(store, clock)
         self._outbox = AuditOutbox(store.audit, clock, settings.audit_spool_path)
         auditor = Auditor(self._outbox, clock, ids)
-        dead_letters = DeadLetterBox(store, bus, clock, ids)
+        dead_letters = DeadLetterBox(store, bus, clock)
         waiting = Waiting(store, bus, clock)
         fleet = Fleet(store, bus, clock)
+        self._backpressure = backpressure = Backpressure(store, clock)
+        submit_gate = SubmitGate(PayloadChecks(store.schemas, clock), settings.schema_enforcement)
         submitter = SubmitService(
             store=store,
             bus=bus,
             kernel=kernel,
             topics=topics,
+            gate=submit_gate,
+            backpressure=backpressure,
             dead_letters=dead_letters,
             auditor=auditor,
             clock=clock,
             ids=ids,
             accepts_undecided=settings.accept_undecided or settings.policy_check_fail_mode is FailMode.OPEN,
         )
-        outcomes = Outcomes(store=store, bus=bus, submitter=submitter, dead_letters=dead_letters, clock=clock)
+        outcomes = Outcomes(
+            store=store, bus=bus, submitter=submitter, dead_letters=dead_letters, tokens=tokens, clock=clock
+        )
         resolver = Resolver(
             store=store, kernel=kernel, outcomes=outcomes, auditor=auditor, waiting=waiting, clock=clock
         )
@@ -123,8 +145,8 @@ class Gateway:
             submitter=submitter,
             resolver=resolver,
             repairer=repairer,
-            canceller=Canceller(store, bus, waiting, clock),
-            quarantine=QuarantineDesk(store, bus, auditor, waiting, clock),
+            canceller=Canceller(store, bus, waiting, tokens, clock),
+            quarantine=QuarantineDesk(store, bus, auditor, waiting, tokens, clock),
             remediator=Remediator(store, topics, clock, ids),
             dead_letters=dead_letters,
             waiting=waiting,
@@ -135,7 +157,10 @@ class Gateway:
             policy_signer=signer,
             policy_trials=trials,
             policy_changer=PolicyChanger(store, bus, trials, signer, clock),
+            routing=RoutingDesk(store, bus, clock, ids),
+            submit_gate=submit_gate,
         )
+        self.relay = Relay(settings, store, clock)
         self.http: HttpServer | None = None
         self.grpc: RpcServer | None = None
 
@@ -148,14 +173,19 @@ class Gateway:
         life.on_stop(self._outbox.aclose)
         await parts.policy_signer.open()
         await parts.topics.try_refresh()
+        await parts.store.worker_credentials.take_over()
         await parts.fleet.start()
         life.on_stop(parts.fleet.aclose)
         changed = await parts.bus.subscribe(subjects.CONFIG_CHANGED, self._on_config_changed)
         life.on_stop(changed.unsubscribe)
         life.on_reload(self._keys.reload)
+        letters = await LetterConsumer(parts.store, parts.bus).start()
+        life.on_stop(lambda: letters.stop(LETTERS_GRACE))
         self._spawn(life)
         self.grpc = await self._start_grpc(life)
-        self.http = HttpServer(build(parts, ROUTES), self._settings, await self._http_tls(life))
+        life.on_stop(self.relay.aclose)
+        application = StreamEndpoint(build(parts, ROUTES), parts, self.relay)
+        self.http = HttpServer(application, self._settings, await self._http_tls(life))
         await self.http.start()
         life.on_stop(self._stop_listening)
         log.info(
@@ -174,11 +204,16 @@ class Gateway:
     def _spawn(self, life: Lifecycle) -> None:
         parts, clock = self.parts, self._clock
         life.spawn(parts.topics.keep_fresh(), name="topics")
+        life.spawn(RoutingKeeper(parts.routing, parts.fleet, clock).run(), name="routing")
+        life.spawn(self._backpressure.keep_fresh(), name="backpressure")
         life.spawn(self._outbox.run(), name="audit-outbox")
+        life.on_stop(parts.store.boundary.write)
+        life.spawn(parts.store.boundary.run(), name="boundary-events")
         life.spawn(self._keys.keep_fresh(), name="api-keys")
         life.spawn(self._sweep_limiters(), name="limiter-sweep")
         life.spawn(gauges.watch_dead_letters(parts.store, clock), name="dlq-gauge")
         life.spawn(self._meet_kernel(), name="kernel-greeting")
+        life.spawn(keep_tidy(parts.store, clock), name="dlq-tidy")
         me = gauges.instance(self._settings.instance_id, clock)
         life.on_stop(lambda: gauges.withdraw(parts.store, me))
         life.spawn(gauges.announce(parts.store, me, clock), name="instance")
@@ -195,6 +230,7 @@ class Gateway:
         if self.grpc is not None:
             await self.grpc.set_not_serving()
         await self.parts.waiting.aclose()
+        await self.relay.aclose()
         await asyncio.sleep(CLOSING_NOTICE)
         closing = [server.aclose() for server in (self.http,) if server is not None]
         if self.grpc is not None:
@@ -208,10 +244,13 @@ class Gateway:
             self.parts.public_limiter.sweep()
 
     async def _on_config_changed(self, message: CoreMessage) -> None:
+        await self._backpressure.refresh()
         try:
             details = envelope.decode(message.data).alert.details
         except BadPacketError:
             return
+        if details.get("scope_id", "schemas") == "schemas":
+            self.parts.submit_gate.changed()
         if details.get("scope_id", "topics") in ("topics", "default"):
             await self.parts.topics.try_refresh()
 
@@ -268,6 +307,15 @@ async def main(life: Lifecycle, settings: GatewaySettings, keys: KeySource) -> N
     await bus.ensure_streams()
     kernel = KernelClient.from_settings(settings, clock)
     life.on_stop(kernel.aclose)
-    gateway = Gateway(settings, bus=bus, store=store, kernel=kernel, keys=keys, health=life.health, clock=clock)
+    gateway = Gateway(
+        settings,
+        bus=bus,
+        store=store,
+        kernel=kernel,
+        keys=keys,
+        health=life.health,
+        clock=clock,
+        token_signer=await asyncio.to_thread(read_signer, settings),
+    )
     await gateway.start(life)
     life.ready()

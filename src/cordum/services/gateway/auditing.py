@@ -23,6 +23,8 @@ RECORDED: Final = frozenset(
     {
         *(Permission.JOBS_WRITE, Permission.JOBS_APPROVE, Permission.DLQ_WRITE, Permission.POLICY_WRITE),
         Permission.OUTPUT_RELEASE,
+        *(Permission.WORKERS_WRITE, Permission.WORKER_CREDENTIALS_WRITE),
+        *(Permission.TOPICS_WRITE, Permission.POOLS_WRITE, Permission.SCHEMAS_WRITE),
     }
 )
 """A call that changes something under one of these permissions is refused while it could not be written down."""

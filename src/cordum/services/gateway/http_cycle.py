@@ -30,13 +30,14 @@ class UnsafeHeaderError(RuntimeError):
 
 
 class Cycle(RequestResponseCycle):
-    """Writes an answer at once when its body is complete, which ours always is."""
+    """Writes an answer at once when its body is complete, as ours are, and piece by piece when it is a stream."""
 
     fixed: bytes
     """The joined headers of every answer."""
     hang_up: Callable[[], None]
     """Ends the connection so that the answer still arrives."""
     _head: bytes = b""
+    _streams: bool = False
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
@@ -65,12 +66,35 @@ class Cycle(RequestResponseCycle):
         self._head = b"%b%b%b\r\n" % (STATUS_LINE[status], self.fixed, head)
 
     def _finish(self, message: Any) -> None:
-        if self.response_complete or message.get("more_body"):
-            raise RuntimeError("an answer has one body, sent at once")
+        if self.response_complete:
+            raise RuntimeError("the answer is complete already")
         body: bytes = message.get("body", b"")
+        if message.get("more_body") or self._streams:
+            self._stream(body, last=not message.get("more_body"))
+            return
         self.transport.write(self._head if self.scope["method"] == "HEAD" else self._head + body)
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
             self.hang_up()
         self.on_response()
+
+    def _stream(self, piece: bytes, *, last: bool) -> None:
+        """One piece of an answer without a known length: in chunks, or until the connection ends for old clients."""
+        chunked = self.scope["http_version"] == "1.1"
+        head = b""
+        if not self._streams:
+            self._streams = True
+            head = self._head
+            if chunked:
+                head = head[:-2] + b"transfer-encoding: chunked\r\n\r\n"
+            else:
+                self.keep_alive = False
+        framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked and piece else piece
+        self.transport.write(head + framed + (b"0\r\n\r\n" if chunked and last else b""))
+        if last:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.hang_up()
+            self.on_response()

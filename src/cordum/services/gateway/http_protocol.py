@@ -70,8 +70,9 @@ class LimitedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # Answered as the plain request it also is.
-            pass
+            # Any other upgrade is answered as the plain request it also is.
+            if self._should_upgrade():
+                self._upgrade()
         except httptools.HttpParserError:
             self._refuse(400, "this is not a valid HTTP request", "invalid_http")
 
@@ -85,6 +86,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._head_bytes = 0
         parser, scope = self.parser, self.scope
+        if parser.should_upgrade() and self._should_upgrade():
+            scope["method"] = parser.get_method().decode("ascii")
+            return
         version = parser.get_http_version()
         url = httptools.parse_url(self.url)
         path: str = url.path.decode("ascii")
@@ -119,6 +123,15 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._phase = _Phase.WORK
+
+    def _upgrade(self) -> None:
+        """Hands the connection over, unless an answer is still under way on it."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+        elif self.scope["method"] != "GET":
+            self._refuse(400, "only a GET request can become a WebSocket", "invalid_http")
+        else:
+            self.handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         super().pause_writing()

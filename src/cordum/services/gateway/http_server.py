@@ -11,6 +11,7 @@ import uvicorn
 from cordum.runtime.http import bind, bound_address
 from cordum.runtime.settings import Address, GatewaySettings
 from cordum.services.gateway.http_protocol import LimitedProtocol, Timeouts, sweep
+from cordum.services.gateway.stream.protocol import MAX_INCOMING, StreamProtocol
 
 SWEEP_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 10  # for requests under way when the server is closed
@@ -59,7 +60,12 @@ class HttpServer:
                 application,
                 loop="none",
                 http=LimitedProtocol,
-                ws="none",
+                ws=StreamProtocol,
+                ws_max_size=MAX_INCOMING,
+                ws_ping_interval=settings.ws_ping_interval,
+                ws_ping_timeout=settings.ws_pong_timeout,
+                # Compressing every event for every client would cost more than the bytes.
+                ws_per_message_deflate=False,
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,

@@ -13,7 +13,7 @@ from cordum.services.gateway.errors import TABLE
 from cordum.services.gateway.route import Open, Route
 
 REF: Final = "#/components/schemas/{name}"
-_PARAM: Final = re.compile(r"\{(\w+)\}")
+_PARAM: Final = re.compile(r"\{(\w+)(?::path)?\}")
 _EVERY_CALL: Final = (400, 429, 500, 503)
 _WITH_CREDENTIALS: Final = (401, 403)
 _WORDS: Final = {
@@ -23,6 +23,7 @@ _WORDS: Final = {
     404: "Not found",
     409: "The state of things does not allow it",
     413: "The body is too large",
+    426: "This is a stream; the message says how to ask for it",
     429: "Too many requests; `Retry-After` says when to come back",
     500: "Our fault",
     503: "Something we depend on is away; try again after `Retry-After` seconds",
@@ -48,7 +49,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     by_type: dict[Any, dict[str, Any]] = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type, components)
+        paths.setdefault(_path(route), {})[route.method.lower()] = _operation(route, by_type, components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -162,9 +163,14 @@ def _responses(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _operation_id(route: Route) -> str:
-    words = [word for word in re.split(r"[^A-Za-z0-9]+", route.path) if word not in ("", "api", "v1")]
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", _path(route)) if word not in ("", "api", "v1")]
     prefix = "root_" if not route.path.startswith("/api/") else ""
     return prefix + "_".join([route.method.lower(), *words])
+
+
+def _path(route: Route) -> str:
+    """The path without the router's own marks."""
+    return _PARAM.sub(r"{\1}", route.path)
 
 
 def _is_public(route: Route) -> bool:

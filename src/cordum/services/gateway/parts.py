@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cordum.services.gateway.policy_admin.drafts import Drafts
     from cordum.services.gateway.policy_admin.signer import PolicySigner
     from cordum.services.gateway.policy_admin.trying import PolicyTrials
+    from cordum.services.gateway.routing_admin.desk import RoutingDesk
+    from cordum.services.gateway.schemas.gate import SubmitGate
     from cordum.services.gateway.status import StatusPage
     from cordum.services.gateway.submit.service import SubmitService
     from cordum.services.gateway.workers.fleet import Fleet
@@ -64,3 +66,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     policy_signer: "PolicySigner"
     policy_trials: "PolicyTrials"
     policy_changer: "PolicyChanger"
+    routing: "RoutingDesk"
+    submit_gate: "SubmitGate"

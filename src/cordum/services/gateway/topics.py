@@ -8,9 +8,11 @@ import msgspec
 from cordum.core.errors import CordumError
 from cordum.core.ids import TenantId, Topic
 from cordum.core.routing.topics import TopicRegistration, TopicStatus
+from cordum.runtime import boundary
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.gateway.errors import ApiError, invalid
+from cordum.services.gateway.routing_admin import intents
 from cordum.store import Store
 
 log = get_logger(__name__)
@@ -59,8 +61,8 @@ class TopicRegistry:
         except CordumError as error:
             log.warning("topic registry not refreshed", event="topics_not_refreshed", error=error.message)
 
-    async def check(self, tenant: TenantId, topic: str) -> None:
-        """Lets a topic pass that is registered and not disabled; an empty registry lets every topic pass.
+    async def check(self, tenant: TenantId, topic: str) -> TopicRegistration | None:
+        """The registration of a topic, if that is not disabled; None in an empty registry, which lets every topic pass.
 
         Raises:
             ApiError: `unknown_topic` or `topic_disabled` (400).
@@ -77,7 +79,9 @@ class TopicRegistry:
             if entry.status is TopicStatus.DISABLED:
                 raise ApiError("topic_disabled", f"topic {topic} is disabled")
         elif self._topics:
-            log.warning("submit to an unknown topic refused", event="unknown_topic", topic=topic, tenant=tenant)
+            boundary.record(boundary.Event.UNKNOWN_TOPIC, topic)
+            log.warning("unknown_topic: submit refused", event="unknown_topic", topic=topic, tenant=tenant)
+            boundary.record(boundary.Event.UNKNOWN_TOPIC, topic)
             names = sorted(entry.name for entry in self.of(tenant))
             raise invalid(
                 "unknown topic",
@@ -86,6 +90,7 @@ class TopicRegistry:
                 truncated=len(names) > SHOWN_TOPICS,
                 topics_endpoint="/api/v1/topics",
             )
+        return entry
 
     def of(self, tenant: TenantId) -> list[TopicRegistration]:
         """The topics a tenant sees: everybody's, and its own in their place."""
@@ -94,6 +99,15 @@ class TopicRegistry:
             if entry.tenant_id in ("", tenant):
                 seen[entry.name] = entry
         return list(seen.values())
+
+    def find(self, tenant: TenantId, topic: str) -> TopicRegistration | None:
+        """The tenant's own registration of a topic, else the one for everybody."""
+        return self._find(tenant, topic)
+
+    def using(self, schema_id: str) -> list[str]:
+        """The topics, of every tenant, that name this schema."""
+        entries = self._topics.values()
+        return sorted({entry.name for entry in entries if schema_id in (entry.input_schema_id, entry.output_schema_id)})
 
     @property
     def is_empty(self) -> bool:
@@ -106,7 +120,7 @@ class TopicRegistry:
 def _entries(data: Mapping[str, Any]) -> dict[str, TopicRegistration]:
     topics: dict[str, TopicRegistration] = {}
     for key, value in data.items():
-        if key.startswith("_"):
+        if key.startswith("_") or intents.is_leaving(value):
             continue
         tenant, name = "", key
         if key.startswith("tenant:"):

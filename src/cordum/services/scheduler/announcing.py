@@ -17,6 +17,7 @@ from cordum.core.jobs.states import JobState
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
+from cordum.runtime.service_tokens import ServiceTokens
 from cordum.services.scheduler.error_codes import error_code_enum
 from cordum.store import DeadLetter, Store
 
@@ -92,7 +93,9 @@ class Ending:
 class Announcer:
     """Publishes endings and cancels, and writes dead letters. Every message may be sent twice; ids drop doubles."""
 
-    def __init__(self, bus: Bus, store: Store, clock: Clock) -> None:
+    def __init__(self, bus: Bus, store: Store, clock: Clock, tokens: ServiceTokens | None = None) -> None:
+        """`tokens`: what shows that we are the scheduler, where sessions are used."""
+        self._tokens = tokens
         self._bus = bus
         self._store = store
         self._clock = clock
@@ -176,6 +179,7 @@ class Announcer:
         packet.job_cancel.requested_by = subjects.SCHEDULER_ID
         packet.job_cancel.dispatch.dispatch_id = dispatch_id
         packet.job_cancel.dispatch.attempt = attempts
+        packet.auth_token = self.token
         try:
             await self._bus.publish(subjects.JOB_CANCEL, envelope.encode(packet), msg_id=f"cancel:{job_id}:{attempts}")
         except BusError as error:
@@ -184,9 +188,15 @@ class Announcer:
                 "a worker could not be told to stop", event="job_cancel_failed", job_id=job_id, error=error.message
             )
 
+    @property
+    def token(self) -> str:
+        """What shows that a packet is the scheduler's; "" where there is no key to sign it with."""
+        return self._tokens.token(subjects.SCHEDULER_ID) if self._tokens is not None else ""
+
     async def _publish(self, subject: str, ending: Ending) -> None:
         packet = envelope.packet(subjects.SCHEDULER_ID, ending.trace_id or ending.job_id, self._clock.now())
         packet.job_result.CopyFrom(ending.as_result())
+        packet.auth_token = self.token
         await self._bus.publish(
             subject, envelope.encode(packet), msg_id=msg_id_result(subject, ending.job_id, ending.attempts)
         )

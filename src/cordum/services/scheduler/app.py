@@ -6,6 +6,7 @@ from typing import Final
 
 from cordum import __version__
 from cordum.bus import Bus, Consumer, CoreMessage, subjects
+from cordum.core.errors import CordumError
 from cordum.core.routing.fleet import Fleet
 from cordum.core.routing.workers import Readiness
 from cordum.rpc.kernel_client import KernelClient
@@ -16,22 +17,28 @@ from cordum.runtime.http import OpsServer
 from cordum.runtime.ids import Ids, RandomIds
 from cordum.runtime.lifecycle import Lifecycle
 from cordum.runtime.logging import get_logger
+from cordum.runtime.session_keys import HandshakeKeys
 from cordum.runtime.settings import SchedulerSettings
 from cordum.services.scheduler.announcing import Announcer
 from cordum.services.scheduler.approval_keeper import ApprovalKeeper
 from cordum.services.scheduler.approval_trail import ApprovalTrail
 from cordum.services.scheduler.cancels import CancelHandler
-from cordum.services.scheduler.config_files import ConfigFiles, read_config_files
+from cordum.services.scheduler.clock_watch import ClockWatch
+from cordum.services.scheduler.config_files import ConfigFiles, ConfigFileWatch
+from cordum.services.scheduler.deadlines import Deadlines
 from cordum.services.scheduler.deciding import Deciding
 from cordum.services.scheduler.dispatching import Dispatcher
 from cordum.services.scheduler.held_results import HeldResults
 from cordum.services.scheduler.holding import Holding
 from cordum.services.scheduler.kernel_pause import KernelPause
 from cordum.services.scheduler.leading import LeadLoop
+from cordum.services.scheduler.limit_book import LimitBook
+from cordum.services.scheduler.limiting import Limiting
 from cordum.services.scheduler.losses import Losses
 from cordum.services.scheduler.output_ruling import Rulings
 from cordum.services.scheduler.output_scope import ScopeWatch
 from cordum.services.scheduler.parking import Parking
+from cordum.services.scheduler.payloads import PayloadGate
 from cordum.services.scheduler.peers import PeerTaps, SlotAudit
 from cordum.services.scheduler.placing import Placing
 from cordum.services.scheduler.poison import PoisonHandler
@@ -42,15 +49,23 @@ from cordum.services.scheduler.replayer import Replayer
 from cordum.services.scheduler.results import ResultHandler
 from cordum.services.scheduler.routing import LiveRoutes
 from cordum.services.scheduler.safety_modes import SafetyModes
+from cordum.services.scheduler.sagas import Sagas
 from cordum.services.scheduler.settling import Settling
 from cordum.services.scheduler.snapshots import Snapshots
 from cordum.services.scheduler.submit import SubmitHandler
+from cordum.services.scheduler.trust.attestation import Attestation
+from cordum.services.scheduler.trust.credentials import CredentialCache
+from cordum.services.scheduler.trust.gate import WorkerGate
+from cordum.services.scheduler.trust.handshakes import Handshakes
+from cordum.services.scheduler.trust.verifying import Verifier
+from cordum.services.scheduler.untold_cancels import UntoldCancels
 from cordum.services.scheduler.waiting import WaitingRoom
 from cordum.services.scheduler.woken import WokenJobs
 from cordum.store import Instance, Store
 from cordum.store.audit_outbox import AuditOutbox
 from cordum.store.instances import RENEW_EVERY
-from cordum.store.keys import RECONCILER_LOCK, REPLAYER_LOCK
+from cordum.store.keys import RECONCILER_LOCK, REPLAYER_LOCK, UNFINISHED_LOCK
+from cordum.store.payload_checks import PayloadChecks
 
 log = get_logger(__name__)
 
@@ -76,7 +91,9 @@ class Scheduler:
         output: OutputClient,
         clock: Clock | None = None,
         ids: Ids | None = None,
+        keys: HandshakeKeys | None = None,
     ) -> None:
+        """`keys`: what sessions are signed with, where they are set."""
         clock, ids = clock or SystemClock(), ids or RandomIds()
         self._settings = settings
         self._bus = bus
@@ -84,16 +101,26 @@ class Scheduler:
         self._clock = clock
         self.fleet = Fleet(ttl=settings.worker_ttl)
         self.routes = LiveRoutes(store, files)
+        paths = settings.pool_config_path, settings.timeout_config_path
+        self.config_files = ConfigFileWatch(*paths, files.digest, self.routes.use_files, clock)
+        self.watch = ClockWatch(clock)
         self.room = WaitingRoom()
         self.holding = Holding(self.fleet, clock)
-        self.announcer = Announcer(bus, store, clock)
+        self.limit_book = LimitBook(store, clock)
+        self.limiting = Limiting(store, self.limit_book, self.fleet, clock)
+        self._outbox = AuditOutbox(store.audit, clock, settings.audit_spool_path)
+        self.handshakes = Handshakes(settings, keys, bus=bus, store=store, outbox=self._outbox, clock=clock, ids=ids)
+        self.announcer = Announcer(bus, store, clock, self.handshakes.tokens)
         self.settling = Settling(store, self.announcer, self.holding, clock)
         self.parking = Parking(store, self.routes, self.fleet, self.room, clock)
-        self.registry = Registry(bus, self.fleet, self.parking, clock)
-        self.peers = PeerTaps(bus, self.fleet, self.holding)
-        self.dispatcher = Dispatcher(bus, store, self.holding, clock, ids)
+        self.credentials = CredentialCache(store)
+        self.verifier = Verifier(clock)
+        self.attestation = Attestation(settings.worker_attestation, self.credentials, self.verifier, clock)
+        self.gate = WorkerGate(self.attestation, self.handshakes.guard)
+        self.registry = Registry(bus, self.fleet, self.parking, self.gate, clock)
+        self.peers = PeerTaps(bus, self.fleet, self.holding, self.gate)
+        self.dispatcher = Dispatcher(bus, store, self.holding, clock, ids, self.handshakes.trust)
         self.kernel_pause = KernelPause(kernel)
-        self._outbox = AuditOutbox(store.audit, clock, settings.audit_spool_path)
         self.approval_trail = ApprovalTrail(self._outbox, bus, clock, ids)
         self.modes = SafetyModes(store, settings, clock)
         self.output_scope = ScopeWatch(output, clock)
@@ -105,15 +132,19 @@ class Scheduler:
             outbox=self._outbox,
             clock=clock,
         )
+        self.payloads = PayloadGate(store, PayloadChecks(store.schemas, clock), settings.schema_enforcement)
         self.placing = Placing(
             deciding=self.deciding,
             routes=self.routes,
+            payloads=self.payloads,
+            deadlines=Deadlines(store, self.routes, self.watch),
             fleet=self.fleet,
             readiness=Readiness(required=settings.worker_readiness_required, ttl=settings.worker_readiness_ttl),
             dispatcher=self.dispatcher,
             settling=self.settling,
             parking=self.parking,
             room=self.room,
+            limiting=self.limiting,
             trail=self.approval_trail,
             recorder=Recorder(store, self._outbox, clock, ids),
             clock=clock,
@@ -126,6 +157,9 @@ class Scheduler:
             parking=self.parking,
             kernel_pause=self.kernel_pause,
             clock=clock,
+        )
+        self.sagas = Sagas(
+            bus=bus, store=store, kernel=kernel, announcer=self.announcer, outbox=self._outbox, clock=clock
         )
         self.results = ResultHandler(
             store=store,
@@ -141,9 +175,16 @@ class Scheduler:
                 outbox=self._outbox,
                 clock=clock,
             ),
+            sagas=self.sagas,
+            gate=self.gate,
             clock=clock,
         )
-        self.cancels = CancelHandler(store=store, holding=self.holding, announcer=self.announcer, clock=clock)
+        self.cancels = CancelHandler(
+            store=store, holding=self.holding, announcer=self.announcer, gate=self.gate, clock=clock
+        )
+        self.untold_cancels = UntoldCancels(
+            bus=bus, store=store, holding=self.holding, announcer=self.announcer, clock=clock
+        )
         self.poison = PoisonHandler(store, self.settling, self.announcer)
         self.woken = WokenJobs(
             store=store, placing=self.placing, settling=self.settling, parking=self.parking, clock=clock
@@ -155,10 +196,13 @@ class Scheduler:
             parking=self.parking,
             settling=self.settling,
             routes=self.routes,
+            watch=self.watch,
             clock=clock,
         )
         self.audit = SlotAudit(store, self.fleet, self.holding, self.losses, clock)
-        self.snapshots = Snapshots(store, self.fleet, self.registry, self.routes, clock, settings.instance_id)
+        self.snapshots = Snapshots(
+            store, self.fleet, self.registry, self.routes, self.attestation, clock, settings.instance_id
+        )
         self.approvals = ApprovalKeeper(
             store=store, settling=self.settling, woken=self.woken, trail=self.approval_trail, clock=clock
         )
@@ -172,6 +216,7 @@ class Scheduler:
             parking=self.parking,
             announcer=self.announcer,
             approvals=self.approvals,
+            watch=self.watch,
             clock=clock,
         )
         self.replayer = Replayer(
@@ -180,10 +225,12 @@ class Scheduler:
             woken=self.woken,
             settling=self.settling,
             parking=self.parking,
+            watch=self.watch,
             clock=clock,
         )
         self._reconciling = LeadLoop(store, RECONCILER_LOCK, clock)
         self._replaying = LeadLoop(store, REPLAYER_LOCK, clock)
+        self._finishing = LeadLoop(store, UNFINISHED_LOCK, clock)
         self._consumers: list[Consumer] = []
 
     async def start(self, life: Lifecycle) -> None:
@@ -194,7 +241,10 @@ class Scheduler:
         """
         self.parking.tries_with(self.woken.from_lane)
         self.holding.on_free(self.parking.freed)
+        self.holding.on_free(self.limiting.ended)
+        self.limiting.on_room(self.parking.room_under)
         self.registry.on_gone(self.losses.workers_gone)
+        self.credentials.on_change(self.registry.credentials_changed)
         self.routes.on_change(self.parking.rerouted)
         metrics.ACTIVE_GOROUTINES.set_function(self._at_work)
 
@@ -203,11 +253,16 @@ class Scheduler:
         life.spawn(self._outbox.run(), name="audit outbox")
         await self.routes.start()
         await self.modes.refresh()
+        await self.limit_book.refresh()
         await self._bus.ensure_streams()
         await self.peers.start()
         life.on_stop(self.peers.stop)
+        await self.credentials.try_refresh()
+        life.spawn(self.credentials.run(self._settings.config_reload_interval), name="worker credentials")
+        life.spawn(self.verifier.run(), name="worker tokens")
         await self.registry.start()
         life.on_stop(self.registry.stop)
+        await self.handshakes.start(life, self.registry.announced)
         changes = await self._bus.subscribe(subjects.CONFIG_CHANGED, self._on_config_changed)
         life.on_stop(changes.unsubscribe)
         self._bus.on_reconnect(self._on_reconnect)
@@ -217,26 +272,35 @@ class Scheduler:
         life.spawn(self.routes.run(self._settings.config_reload_interval), name="config reload")
         life.spawn(self.modes.run(self._settings.config_reload_interval), name="fail modes")
         life.spawn(self._watch_output_rules(), name="output rules")
-        life.on_reload(self._reread_files)
+        life.on_reload(self.config_files.read)
+        life.spawn(self.config_files.run(self._settings.config_reload_interval), name="config files")
+        life.spawn(self.watch.run(), name="clock watch")
         life.spawn(self.registry.sweep(), name="worker sweep")
         life.spawn(self.snapshots.run(self._settings.worker_snapshot_interval), name="worker snapshot")
         life.spawn(self.audit.run(), name="slot audit")
+        life.spawn(self.limit_book.run(self._settings.config_reload_interval), name="limits")
+        life.spawn(self.limiting.run(), name="limited jobs")
         life.spawn(self.losses.run(), name="lost workers")
         life.on_stop(self._reconciling.release)
         life.on_stop(self._replaying.release)
+        life.on_stop(self._finishing.release)
         life.spawn(
             self._reconciling.run(self.reconciler.period, self.reconciler.tick, self.reconciler.stand_by),
             name="reconciler",
         )
         life.spawn(self._replaying.run(self.replayer.period, self.replayer.tick, _nothing), name="replayer")
+        life.on_stop(self.sagas.stop)
+        life.spawn(self._finishing.run(self.reconciler.period, self._finish, _nothing), name="unfinished work")
         instance = Instance(
             id=self._settings.instance_id,
             service=SERVICE,
             version=__version__,
             started_at=datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="seconds"),
         )
-        life.on_stop(lambda: self._store.instances.remove(instance))
+        life.on_stop(lambda: self._withdraw(instance))
         life.spawn(self._announce(instance), name="instance")
+        life.on_stop(self._store.boundary.write)
+        life.spawn(self._store.boundary.run(), name="boundary events")
         life.spawn(self.parking.run(), name="parking")
         life.on_stop(self._stop_handling)
         await self._consume()
@@ -279,19 +343,28 @@ class Scheduler:
     async def _on_config_changed(self, message: CoreMessage) -> None:
         self.output_scope.changed()
         self.modes.refresh_soon()
+        self.limit_book.refresh_soon()
+        self.payloads.changed()
         self.routes.refresh_soon()
+        self.credentials.refresh_soon()
+        self.handshakes.refresh_soon()
 
     async def _on_reconnect(self) -> None:
         self.fleet.interrupted(self._clock.monotonic())
         self.registry.listen_anew()
         # What was announced meanwhile went by unheard.
+        self.credentials.refresh_soon()
+        self.handshakes.refresh_soon()
         self.output_scope.changed()
         self.modes.refresh_soon()
+        self.limit_book.refresh_soon()
+        self.payloads.changed()
         self.routes.refresh_soon()
 
-    async def _reread_files(self) -> None:
-        paths = self._settings.pool_config_path, self._settings.timeout_config_path
-        self.routes.use_files(await asyncio.to_thread(read_config_files, *paths))
+    async def _finish(self) -> None:
+        """Goes on with what a scheduler or a gateway began and could not bring to its end."""
+        await self.sagas.tick()
+        await self.untold_cancels.tick()
 
     async def _watch_output_rules(self) -> None:
         """Asks what the output rules are about for as long as results are checked at all."""
@@ -308,11 +381,20 @@ class Scheduler:
                 log.debug("the instance key was not written", event="instance_unwritten", error=str(error))
             await self._clock.sleep(RENEW_EVERY)
 
+    async def _withdraw(self, instance: Instance) -> None:
+        try:
+            await self._store.instances.remove(instance)
+        except CordumError as error:
+            # The key runs out by itself; that Redis is away is no reason to stop with an error.
+            log.debug("the instance key was not removed", event="instance_unremoved", error=error.message)
+
     def _at_work(self) -> float:
         return float(sum(consumer.in_flight for consumer in self._consumers) + self.parking.trying)
 
 
-async def main(life: Lifecycle, settings: SchedulerSettings, files: ConfigFiles) -> None:
+async def main(
+    life: Lifecycle, settings: SchedulerSettings, files: ConfigFiles, keys: HandshakeKeys | None = None
+) -> None:
     """Connects, serves health and metrics, and works until told to stop."""
     clock = SystemClock()
     health = life.health
@@ -330,7 +412,8 @@ async def main(life: Lifecycle, settings: SchedulerSettings, files: ConfigFiles)
     health.register("redis", store.ping)
     health.register("nats", bus.ping)
     health.register("safety", kernel.snapshots)
-    await Scheduler(settings, files, bus=bus, store=store, kernel=kernel, output=output, clock=clock).start(life)
+    scheduler = Scheduler(settings, files, bus=bus, store=store, kernel=kernel, output=output, clock=clock, keys=keys)
+    await scheduler.start(life)
     life.ready()
 
 

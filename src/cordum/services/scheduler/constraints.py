@@ -67,9 +67,9 @@ def own_deadline(record: JobRecord, request: job_pb2.JobRequest) -> Micros:
 
 
 def tries_of(record: JobRecord, constraints: Constraints | None, timeouts: TimeoutsConfig) -> int:
-    """How often a job may be tried in all: what its policy says, else its topic, else the default."""
+    """How often a job may be tried in all: what its policy says, else its workflow, its topic, the default."""
     limit = constraints.budgets.max_retries if constraints is not None else 0
-    return limit + 1 if limit else timeouts.tries(record.topic)
+    return limit + 1 if limit else timeouts.tries(record.topic, record.workflow_id)
 
 
 @lru_cache(maxsize=256)

@@ -9,22 +9,26 @@ from enum import Enum
 from typing import Final
 
 import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cordum.bus import envelope
 from cordum.bus.connection import Bus
 from cordum.bus.errors import PublishError
 from cordum.bus.messages import msg_id_request
 from cordum.bus.subjects import SCHEDULER_ID, STREAM_JOBS, worker_jobs
+from cordum.core.errors import CordumError
 from cordum.core.ids import DispatchId, Micros, PoolName, micros
 from cordum.core.jobs import lifecycle
 from cordum.core.jobs.record import JobRecord
-from cordum.core.jobs.states import JobState
+from cordum.core.jobs.states import WITH_WORKER, JobState
 from cordum.core.policy.decision import Verdict
 from cordum.core.routing.workers import Worker
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.ids import Ids
 from cordum.runtime.logging import get_logger
+from cordum.runtime.session_keys import TrustKey
 from cordum.services.scheduler.constraints import constrain, deadline_at_dispatch
 from cordum.services.scheduler.holding import Holding
 from cordum.services.scheduler.ticket import Ticket
@@ -37,6 +41,9 @@ PUBLISH_PAUSES: Final = (0.1, 0.4, 1.0)
 
 REPUBLISH_WITHIN: Final = 100.0
 """Seconds after a dispatch during which JetStream drops a double of its message (its window is two minutes)."""
+
+
+_SIGNED_WITH: Final = ec.ECDSA(hashes.SHA256())
 
 
 class Dispatched(Enum):
@@ -52,7 +59,11 @@ class Dispatched(Enum):
 class Dispatcher:
     """Commits and publishes dispatches."""
 
-    def __init__(self, bus: Bus, store: Store, holding: Holding, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, bus: Bus, store: Store, holding: Holding, clock: Clock, ids: Ids, trust: TrustKey | None = None
+    ) -> None:
+        """`trust`: what dispatches are signed with, where workers may ask for it."""
+        self._trust = trust
         self._bus = bus
         self._store = store
         self._holding = holding
@@ -127,7 +138,13 @@ class Dispatcher:
         dispatch.dispatch_id = running.dispatch_id
         dispatch.attempt = running.attempts
         dispatch.assigned_worker_id = running.worker_id
-        return envelope.encode(packet)
+        data = envelope.encode(packet)
+        if self._trust is None:
+            return data
+        # CAP's signature of a packet: a worker with a trust configuration takes jobs from nobody else.
+        packet.signature = self._trust.key.sign(data, _SIGNED_WITH)
+        signed: bytes = packet.SerializeToString(deterministic=True)
+        return signed
 
     async def _publish(self, ticket: Ticket, running: JobRecord, data: bytes) -> bool:
         subject = worker_jobs(running.worker_id)
@@ -146,7 +163,20 @@ class Dispatcher:
                 )
                 if pause is not None:
                     await asyncio.sleep(pause)
+                    if await self._needs_no_more(running, msg_id):
+                        return True
         return False
+
+    async def _needs_no_more(self, running: JobRecord, msg_id: str) -> bool:
+        """Whether a dispatch must not be published again: it was stored and only the answer got lost, or the job is
+        not the worker's any more. A worker would run it a second time. Where neither can be learnt, it is published."""
+        try:
+            if await self._bus.has_stored(STREAM_JOBS, msg_id):
+                return True
+            record = await self._store.jobs.get(running.id)
+        except CordumError:
+            return False
+        return record is not None and (record.state not in WITH_WORKER or record.dispatch_id != running.dispatch_id)
 
     async def _take_back(self, before: JobRecord, running: JobRecord) -> None:
         metrics.DISPATCH_ROLLBACK.labels(running.topic).inc()

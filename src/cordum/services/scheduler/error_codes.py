@@ -19,6 +19,9 @@ _NUMBERS: Final = {
     "permission_denied": job_pb2.ERROR_CODE_JOB_PERMISSION_DENIED,
     "worker_lost": job_pb2.ERROR_CODE_JOB_WORKER_UNAVAILABLE,
     "unknown_topic": job_pb2.ERROR_CODE_JOB_INVALID_INPUT,
+    "schema_validation_failed": job_pb2.ERROR_CODE_JOB_INVALID_INPUT,
+    "schema_not_found": job_pb2.ERROR_CODE_JOB_INVALID_INPUT,
+    "schema_invalid": job_pb2.ERROR_CODE_JOB_INVALID_INPUT,
 }
 
 

@@ -59,8 +59,13 @@ class LeadLoop:
     async def release(self) -> None:
         """Lets another scheduler lead at once; for stopping."""
         lease, self._lease = self._lease, None
-        if lease is not None:
+        if lease is None:
+            return
+        try:
             await self._store.leases.release(lease)
+        except CordumError as error:
+            # It runs out by itself; that Redis is away is no reason to stop with an error.
+            log.debug("a lease was not released", event="lease_unreleased", loop=self._key, error=error.message)
 
     async def _hold(self, ttl: float) -> bool:
         if self._lease is not None and self._lease.ttl == ttl:

@@ -22,11 +22,15 @@ from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
 from cordum.services.scheduler.announcing import Announcer, Ending
+from cordum.services.scheduler.artifact_limit import CODE as TOO_LARGE_CODE
+from cordum.services.scheduler.artifact_limit import ArtifactLimit
 from cordum.services.scheduler.constraints import tries_of
 from cordum.services.scheduler.held_results import HeldResults
 from cordum.services.scheduler.holding import Holding, is_end
 from cordum.services.scheduler.parking import Parking
 from cordum.services.scheduler.routing import LiveRoutes
+from cordum.services.scheduler.sagas import Sagas
+from cordum.services.scheduler.trust.gate import WorkerGate
 from cordum.store import Refused, Store, StoreError
 from cordum.store.keys import payload_key
 
@@ -70,11 +74,16 @@ class ResultHandler:
         parking: Parking,
         announcer: Announcer,
         held: HeldResults,
+        sagas: Sagas,
+        gate: WorkerGate,
         clock: Clock,
     ) -> None:
         self._store = store
         self._routes = routes
+        self._artifacts = ArtifactLimit(store)
         self._held = held
+        self._sagas = sagas
+        self._gate = gate
         self._holding = holding
         self._parking = parking
         self._announcer = announcer
@@ -107,7 +116,9 @@ class ResultHandler:
         if not is_end(result):
             return ACK
         try:
-            return await self._handle(result, delivery)
+            if (asks := self._gate.asks(packet)) is not None:
+                await asks
+            return await self._handle(result, delivery) if self._gate.result(packet) else ACK
         except StoreError as error:
             return _later(error, STORE_RETRY, result)
         except BusError as error:
@@ -130,8 +141,11 @@ class ResultHandler:
                 )
                 return ACK
         wants_another_try = result.status == job_pb2.JOB_STATUS_FAILED_RETRYABLE
-        change = change_for(result, wants_another_try and self._may_try_again(known))
-        checked = self._held.concerns(result, known, change)
+        asked = change_for(result, wants_another_try and self._may_try_again(known))
+        change = await self._artifacts.hold(result, known, asked) if known.safety_constraints is not None else asked
+        too_large = change.to is not asked.to
+        # Of a result that is too large nothing is released, so there is nothing to be asked about.
+        checked = not too_large and self._held.concerns(result, known, change)
         if checked:
             settled = await self._held.settle(result, known, change, delivery.attempt)
             if isinstance(settled, Retry):
@@ -148,6 +162,9 @@ class ResultHandler:
             await self._try_again(known)
             return ACK
         metrics.JOBS_COMPLETED.labels(known.topic, change.to.label).inc()
+        if too_large:
+            await self._artifacts.take_away(known)
+        await self._tell_saga(result, known)
         if change.to not in (JobState.SUCCEEDED, JobState.CANCELLED):
             reason, code = change.fields["failure_reason"], change.fields["error_code"]
             await self._tell(Ending(known, change.to, reason=reason, code=code, last_state=outcome.previous))
@@ -156,6 +173,13 @@ class ResultHandler:
             pointer = change.fields.get("result_ptr", "")
             await self._announcer.ended(Ending(known, change.to, result_ptr=pointer, last_state=outcome.previous))
         return ACK
+
+    async def _tell_saga(self, result: job_pb2.JobResult, record: JobRecord) -> None:
+        """What the worker did is done, even where its result is withheld: so it has to be undone in a rollback."""
+        if record.compensation and result.status == job_pb2.JOB_STATUS_SUCCEEDED:
+            await self._sagas.succeeded(record)
+        elif record.workflow_id and result.status == job_pb2.JOB_STATUS_FAILED_FATAL:
+            await self._sagas.failed_fatally(record)
 
     def _may_try_again(self, record: JobRecord) -> bool:
         limit = tries_of(record, record.safety_constraints, self._routes.now.timeouts)
@@ -167,6 +191,8 @@ class ResultHandler:
             record = await self._store.jobs.get(known.id) if delivery.attempt > 1 else None
             if record is not None and record.state is state and record.worker_id == result.worker_id:
                 # We ended it and may have died before we told it.
+                if state in _OURS or record.error_status == job_pb2.JobStatus.Name(result.status):
+                    await self._tell_saga(result, record)
                 await self._held.finish(result, record)
                 ending = Ending(
                     record,
@@ -200,7 +226,7 @@ class ResultHandler:
 
     async def _tell(self, ending: Ending) -> None:
         """A worker's own result tells everybody that its job failed, unless we made more of it than it said."""
-        if ending.code == MAX_RETRIES_CODE or ending.state in _OURS:
+        if ending.code in (MAX_RETRIES_CODE, TOO_LARGE_CODE) or ending.state in _OURS:
             await self._announcer.ended(ending)
         else:
             await self._announcer.bury(ending)

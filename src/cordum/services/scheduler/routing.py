@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from cordum.core.errors import CordumError
-from cordum.core.routing.pools import parse_pools, pools_data, with_missing
+from cordum.core.routing.pools import parse_stored_pools, pools_data, with_missing
 from cordum.core.routing.routes import Routes, compile_routes
 from cordum.core.routing.timeouts import TimeoutsConfig, parse_timeouts
 from cordum.core.routing.topics import TopicRegistry, parse_topics, registrations_from_pools
@@ -44,6 +44,8 @@ class LiveRoutes:
     def __init__(self, store: Store, files: ConfigFiles) -> None:
         self._store = store
         self._files = files
+        self._files_are_new = True
+        self._topics_are_new = False
         self._on_change: list[Callable[[], None]] = []
         self._asked = asyncio.Event()
         self.now: Routes = compile_routes(files.pools, TopicRegistry({}), files.timeouts)
@@ -59,6 +61,7 @@ class LiveRoutes:
     def use_files(self, files: ConfigFiles) -> None:
         """Takes newly read files; they are merged into the store with the next refresh."""
         self._files = files
+        self._files_are_new = True
         self._asked.set()
 
     async def start(self) -> None:
@@ -84,10 +87,13 @@ class LiveRoutes:
                 log.error("configuration not reloaded, the old one stays", event="config_rejected", error=error.message)
 
     async def _load(self) -> None:
-        default = await self._merged(DEFAULT, self._with_defaults)
+        merging, from_files = self._files, self._files_are_new
+        default = await self._merged(DEFAULT, self._with_files if from_files else self._with_what_lacks)
         topics = await self._merged(TOPICS, self._with_topics)
+        if self._files is merging:
+            self._files_are_new = self._topics_are_new = False
         source = f"cfg:{SYSTEM}:{DEFAULT}"
-        pools = parse_pools(default.get("pools"), f"{source}: pools")
+        pools = parse_stored_pools(default.get("pools"), f"{source}: pools")
         timeouts = parse_timeouts(_timeouts_part(default), f"{source}: timeouts")
         registry = parse_topics(topics, f"cfg:{SYSTEM}:{TOPICS}")
         revision = _digest([default.get("pools"), default.get("timeouts"), topics])
@@ -115,30 +121,42 @@ class LiveRoutes:
             return stored.data
         return (await self._store.configs.update(SYSTEM, scope_id, merge, tries=WRITE_TRIES)).data
 
-    def _with_defaults(self, data: Document) -> Document:
+    def _with_what_lacks(self, data: Document) -> Document:
+        """Fills in only what is not there at all: deleting `pools` or `timeouts` has them taken from the files again.
+
+        A replica whose files are older than a peer's (an update rolls on) must not put its own back in between, so the
+        files are compared only when they have just been read.
+        """
+        from_pools, from_timeouts = pools_data(self._files.pools), msgspec.to_builtins(self._files.timeouts)
         merged = {"safety": {"enabled": True, "mode": "enforce"}, "rate_limits": {"enabled": True}, **data}
-        from_file = pools_data(self._files.pools)
-        digest = _digest(from_file)
-        if merged.get(POOLS_HASH) != digest or "pools" not in merged:
-            stored = merged.get("pools")
-            if stored is None:
-                merged["pools"] = from_file
-            else:
-                merged["pools"] = pools_data(
-                    with_missing(parse_pools(stored, f"cfg:{SYSTEM}:{DEFAULT}: pools"), self._files.pools)
-                )
-            merged[POOLS_HASH] = digest
-        timeouts = msgspec.to_builtins(self._files.timeouts)
-        digest = _digest(timeouts)
-        if merged.get(TIMEOUTS_HASH) != digest or "timeouts" not in merged:
-            merged["timeouts"] = timeouts
-            merged[TIMEOUTS_HASH] = digest
+        if merged.get("pools") is None:
+            merged |= {"pools": from_pools, POOLS_HASH: _digest(from_pools)}
+            self._topics_are_new = True
+        if merged.get("timeouts") is None:
+            merged |= {"timeouts": from_timeouts, TIMEOUTS_HASH: _digest(from_timeouts)}
+        return merged
+
+    def _with_files(self, data: Document) -> Document:
+        """Merges files that have changed: of pools what is missing, of timeouts all (spec-scheduler 7.3)."""
+        merged = self._with_what_lacks(data)
+        from_pools, from_timeouts = pools_data(self._files.pools), msgspec.to_builtins(self._files.timeouts)
+        digest = _digest(from_pools)
+        if merged.get(POOLS_HASH) != digest:
+            stored = parse_stored_pools(merged["pools"], f"cfg:{SYSTEM}:{DEFAULT}: pools")
+            merged |= {"pools": pools_data(with_missing(stored, self._files.pools)), POOLS_HASH: digest}
+            self._topics_are_new = True
+        digest = _digest(from_timeouts)
+        if merged.get(TIMEOUTS_HASH) != digest:
+            merged |= {"timeouts": from_timeouts, TIMEOUTS_HASH: digest}
         return merged
 
     def _with_topics(self, data: Document) -> Document:
-        """Topics of the file that are not registered yet are, so that gateways know them."""
+        """Topics of a file that is new are registered, so that gateways know them; one that was taken out of the
+        registry since does not come back by itself."""
         own = {topic: {"name": topic} for topic in SELF_COMPLETING}
-        return {**own, **registrations_from_pools(self._files.pools.topics), **data}
+        if self._topics_are_new or not data.keys() - own.keys():
+            return {**own, **registrations_from_pools(self._files.pools.topics), **data}
+        return {**own, **data}
 
 
 def _timeouts_part(default: Document) -> object:

@@ -17,7 +17,7 @@ from cordum.rpc.kernel_client import KernelUnavailableError
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
-from cordum.services.scheduler import parking
+from cordum.services.scheduler import compensations, parking
 from cordum.services.scheduler.dispatching import REPUBLISH_WITHIN, Dispatcher
 from cordum.services.scheduler.kernel_pause import KernelPause
 from cordum.services.scheduler.parking import Parking
@@ -184,7 +184,10 @@ def check_request(request: job_pb2.JobRequest) -> TenantId:
             tenants=sorted(named),
         )
         raise BadPacketError("the job names two tenants")
-    return TenantId(next(iter(named), DEFAULT_TENANT))
+    tenant = TenantId(next(iter(named), DEFAULT_TENANT))
+    if request.HasField("compensation"):
+        compensations.check(request.compensation, tenant)
+    return tenant
 
 
 def record_of(packet: BusPacket, tenant: TenantId, *, now: int) -> JobRecord:
@@ -210,6 +213,8 @@ def record_of(packet: BusPacket, tenant: TenantId, *, now: int) -> JobRecord:
         risk_tags=tuple(meta.risk_tags),
         requires=tuple(meta.requires),
         labels={**meta.labels, **request.labels},
+        workflow_id=request.workflow_id or request.labels.get("workflow_id", ""),
+        compensation=compensations.left_by(request),
         submitted_by=packet.sender_id,
         deadline_unix=micros(now / 1_000_000 + deadline_ms / 1000) if deadline_ms > 0 else micros(0),
     )

@@ -9,8 +9,9 @@ from cap.pb.cordum.agent.v1.buspacket_pb2 import BusPacket
 
 from cordum.bus import envelope
 from cordum.bus.subjects import APPROVAL_GATES, SCHEDULER_ID
-from cordum.core.ids import PoolName
 from cordum.core.jobs.record import JobRecord
+from cordum.core.routing.lanes import LaneName
+from cordum.core.routing.turns import Rank, rank_of
 
 SELF_COMPLETING: Final = APPROVAL_GATES | {"job.guard"}
 """Topics without workers: such a job succeeds by being allowed (spec-scheduler 8.2, spec-gateway 3)."""
@@ -25,9 +26,10 @@ class Ticket:
         context: the job's input as JSON, None when it is not with us.
         received_at: seconds of the steady clock, for the latency metric.
         lane: where it was parked by this attempt, "" when it was not.
+        early: whether it was taken from the parked before its time; such a try does not count as one.
     """
 
-    __slots__ = ("context", "headers", "lane", "packet", "received_at", "record")
+    __slots__ = ("context", "early", "headers", "lane", "packet", "received_at", "record")
 
     def __init__(
         self,
@@ -43,11 +45,17 @@ class Ticket:
         self.context = context
         self.received_at = received_at
         self.headers = headers
-        self.lane = PoolName("")
+        self.lane = LaneName("")
+        self.early = False
 
     @property
     def request(self) -> job_pb2.JobRequest:
         return self.packet.job_request
+
+    @property
+    def rank(self) -> Rank:
+        """How urgent it is, by the request's CAP priority."""
+        return rank_of(self.packet.job_request.priority)
 
     @property
     def completes_itself(self) -> bool:

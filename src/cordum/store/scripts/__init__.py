@@ -25,10 +25,13 @@ class Script(msgspec.Struct, frozen=True):
 
 
 CREATE: Final = Script.load("create")
+TAKE_BACK: Final = Script.load("take_back")
+SETTLE_EVENTS: Final = Script.load("settle_events")
 TRANSITION: Final = Script.load("transition")
 ANNOTATE: Final = Script.load("annotate")
 VOTE: Final = Script.load("vote")
 TAKE_PARKED: Final = Script.load("take_parked")
+ENTER: Final = Script.load("enter")
 RELEASE: Final = Script.load("release")
 RENEW: Final = Script.load("renew")
 PUT_CONFIG: Final = Script.load("put_config")
@@ -37,15 +40,21 @@ APPEND_AUDIT: Final = Script.load("append_audit")
 LOG_DECISION: Final = Script.load("log_decision")
 MIRROR_POLICY: Final = Script.load("mirror_policy")
 REMEMBER_SNAPSHOT: Final = Script.load("remember_snapshot")
+PUSH_COMPENSATION: Final = Script.load("push_compensation")
+FORGET_ROLLBACK: Final = Script.load("forget_rollback")
+ISSUE_SESSION: Final = Script.load("issue_session")
 
 TEXTS: Final = {
     script.sha: script.text
     for script in (
         CREATE,
+        TAKE_BACK,
+        SETTLE_EVENTS,
         TRANSITION,
         ANNOTATE,
         VOTE,
         TAKE_PARKED,
+        ENTER,
         RELEASE,
         RENEW,
         PUT_CONFIG,
@@ -54,5 +63,8 @@ TEXTS: Final = {
         LOG_DECISION,
         MIRROR_POLICY,
         REMEMBER_SNAPSHOT,
+        PUSH_COMPENSATION,
+        FORGET_ROLLBACK,
+        ISSUE_SESSION,
     )
 }

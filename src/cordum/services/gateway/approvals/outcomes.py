@@ -16,6 +16,7 @@ from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
 from cordum.runtime.clock import Clock, unix_micros
 from cordum.runtime.logging import get_logger
+from cordum.runtime.service_tokens import ServiceTokens
 from cordum.services.gateway import protojson
 from cordum.services.gateway.dlq.letters import DeadLetterBox
 from cordum.services.gateway.submit.service import SubmitService
@@ -28,8 +29,16 @@ class Outcomes:
     """Publishes resolved approvals and marks them as published."""
 
     def __init__(
-        self, *, store: Store, bus: Bus, submitter: SubmitService, dead_letters: DeadLetterBox, clock: Clock
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        submitter: SubmitService,
+        dead_letters: DeadLetterBox,
+        tokens: ServiceTokens,
+        clock: Clock,
     ) -> None:
+        self._tokens = tokens
         self._store = store
         self._bus = bus
         self._submitter = submitter
@@ -69,6 +78,7 @@ class Outcomes:
 
     async def _tell_denied(self, record: JobRecord, code: str) -> bool:
         packet = envelope.packet(subjects.GATEWAY_CONTROL_ID, record.trace_id or record.id, self._clock.now())
+        packet.auth_token = self._tokens.token(subjects.GATEWAY_CONTROL_ID)
         result = packet.job_result
         result.job_id = record.id
         result.status = job_pb2.JOB_STATUS_DENIED

@@ -21,6 +21,7 @@ from cordum.core.jobs.states import JobState
 from cordum.core.policy.decision import OutputDecision
 from cordum.runtime.clock import Clock, unix_micros
 from cordum.runtime.logging import get_logger
+from cordum.runtime.service_tokens import ServiceTokens
 from cordum.services.gateway.auditing import Auditor
 from cordum.services.gateway.errors import ApiError
 from cordum.services.gateway.jobs.waiting import Waiting
@@ -44,7 +45,10 @@ _STATUS: Final = {
 class QuarantineDesk:
     """What administrators do about held results."""
 
-    def __init__(self, store: Store, bus: Bus, auditor: Auditor, waiting: Waiting, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, bus: Bus, auditor: Auditor, waiting: Waiting, tokens: ServiceTokens, clock: Clock
+    ) -> None:
+        self._tokens = tokens
         self._store = store
         self._bus = bus
         self._auditor = auditor
@@ -146,6 +150,7 @@ class QuarantineDesk:
     async def _announce(self, record: JobRecord, state: JobState, pointer: str, held: HeldOutput) -> None:
         """Tells whoever follows the job. The record is the truth; who misses this learns it from there."""
         packet = envelope.packet(subjects.GATEWAY_CONTROL_ID, record.trace_id or record.id, self._clock.now())
+        packet.auth_token = self._tokens.token(subjects.GATEWAY_CONTROL_ID)
         result = packet.job_result
         result.job_id = record.id
         result.status = _STATUS[state]

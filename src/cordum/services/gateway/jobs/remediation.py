@@ -87,6 +87,8 @@ class Remediator:
             risk_tags=old.risk_tags,
             requires=old.requires,
             labels=dict(job.labels),
+            workflow_id=old.workflow_id,
+            compensation=old.compensation,
             # Whoever asks for the change asks for the job, and is the one who must not approve it.
             submitted_by=caller.identity,
             deadline_unix=Micros(now + job.budget.deadline_ms * 1000) if job.budget.deadline_ms else Micros(0),

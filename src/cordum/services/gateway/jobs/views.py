@@ -11,6 +11,8 @@ from cordum.store import Page
 
 _ENCODER: Final = msgspec.json.Encoder()
 _FAILED: Final = frozenset({JobState.FAILED, JobState.TIMEOUT, JobState.OUTPUT_QUARANTINED})
+_FOR_THE_DEAD: Final = frozenset({JobState.FAILED, JobState.TIMEOUT, JobState.DENIED})
+"""Ends that make a dead letter."""
 _ENDED_BADLY: Final = _FAILED | {JobState.DENIED, JobState.CANCELLED}
 
 _SHORT_FIELDS: Final = (
@@ -102,6 +104,21 @@ def payload(data: bytes | None) -> object:
     return msgspec.Raw(data)
 
 
+def _error_body(record: JobRecord) -> dict[str, Any]:
+    """What stands in place of a result where a job has none because it failed: clients look for its error there."""
+    return {
+        "job_id": record.id,
+        "status": record.error_status,
+        "error": {"code": record.error_code, "message": record.failure_reason},
+    }
+
+
+def _result(record: JobRecord, result: bytes | None) -> object:
+    if result is None and record.state in _FOR_THE_DEAD and record.failure_reason and not record.output_decision:
+        return _error_body(record)
+    return payload(verified(record, result))
+
+
 def long_form(record: JobRecord, context: bytes | None, result: bytes | None) -> bytes:
     """The JobDetail: these members are always there, empty or not."""
     labels = record.labels
@@ -120,7 +137,7 @@ def long_form(record: JobRecord, context: bytes | None, result: bytes | None) ->
         "context_ptr": f"redis://ctx:{record.id}",
         "context": payload(context),
         "result_ptr": record.result_ptr,
-        "result": payload(verified(record, result)),
+        "result": _result(record, result),
         "actor_id": record.actor_id,
         "actor_type": record.actor_type,
         "idempotency_key": record.idempotency_key,
@@ -148,7 +165,7 @@ def long_form(record: JobRecord, context: bytes | None, result: bytes | None) ->
         "agent_id": "",
         "agent_name": "",
         "agent_risk_tier": "",
-        "workflow_id": labels.get("workflow_id", ""),
+        "workflow_id": record.workflow_id or labels.get("workflow_id", ""),
         "run_id": labels.get("run_id", ""),
         "step_id": labels.get("step_id", ""),
     }

@@ -15,8 +15,8 @@ from cordum.core.policy.bundles import Bundle, BundleError, read_bundle, write_b
 from cordum.rpc.kernel_client import KernelUnavailableError
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
+from cordum.services.gateway.config_changes import announce_change
 from cordum.services.gateway.errors import ApiError
-from cordum.services.gateway.policy_admin.announcing import announce_policy
 from cordum.services.gateway.policy_admin.signer import PolicySigner
 from cordum.services.gateway.policy_admin.trying import REMOVED, PolicyTrials, Trial, demand_valid
 from cordum.store import Store
@@ -126,7 +126,7 @@ class PolicyChanger:
         manifest = self._signer.manifest(signed.values(), revision, self._clock.now())
         new = await policies.replace(state, raw, manifest, revision)
         # From here on it is in force, whatever else fails.
-        await announce_policy(self._bus, self._clock, revision)
+        await announce_change(self._bus, self._clock, "system", "policy", revision=str(revision))
         reached = await policies.keep_snapshot(snapshot_of(raw, policies.now(), author=author, note=note))
         log.info("policy changed", event="policy_changed", revision=revision, bundles=changed, by=author)
         return Changed(

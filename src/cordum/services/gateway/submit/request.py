@@ -147,6 +147,7 @@ def job_record(draft: Draft, verdict: Verdict | None, now: Micros, *, pending_re
         risk_tags=draft.risk_tags,
         requires=tuple(wanted.requires or ()),
         labels=draft.labels,
+        workflow_id=draft.labels.get("workflow_id", ""),
         submitted_by=draft.submitted_by,
         deadline_unix=Micros(now + wanted.deadline_ms * 1000) if wanted.deadline_ms else Micros(0),
         pending_reason=pending_reason,

@@ -30,8 +30,10 @@ from cordum.services.gateway.auditing import Auditor
 from cordum.services.gateway.dlq.letters import DeadLetterBox
 from cordum.services.gateway.errors import ApiError
 from cordum.services.gateway.jobs.decisions import logged
+from cordum.services.gateway.schemas.gate import SubmitGate
 from cordum.services.gateway.submit import request as requests
 from cordum.services.gateway.submit import submission as submissions
+from cordum.services.gateway.submit.backpressure import Backpressure
 from cordum.services.gateway.submit.outcome import Outcome, accepted, approval_required, denial, original_outcome
 from cordum.services.gateway.submit.question import question
 from cordum.services.gateway.submit.request import Draft
@@ -69,6 +71,8 @@ class SubmitService:
         bus: Bus,
         kernel: KernelClient,
         topics: TopicRegistry,
+        gate: SubmitGate,
+        backpressure: Backpressure,
         dead_letters: DeadLetterBox,
         auditor: Auditor,
         clock: Clock,
@@ -81,6 +85,8 @@ class SubmitService:
         self._bus = bus
         self._kernel = kernel
         self._topics = topics
+        self._gate = gate
+        self._backpressure = backpressure
         self._dead_letters = dead_letters
         self._auditor = auditor
         self._clock = clock
@@ -95,7 +101,10 @@ class SubmitService:
             StoreUnavailableError: nothing is stored, or it is unknown whether it is.
         """
         draft = self._checked(wanted, submitter, idempotency_header)
-        await self._topics.check(draft.tenant, draft.topic)
+        topic = await self._topics.check(draft.tenant, draft.topic)
+        if topic is not None and topic.input_schema_id and not self._gate.is_open:
+            document = requests.context_document(draft, self._clock.now())
+            await self._gate.check(draft.tenant, draft.topic, topic.input_schema_id, document)
         if not draft.idempotency_key:
             return await self._announce(await self._decide_and_store(draft, submitter.caller), submitter.caller)
         while True:
@@ -189,6 +198,7 @@ class SubmitService:
             log.warning("idempotency key not released", event="idempotency_not_released", error=error.message)
 
     async def _decide_and_store(self, draft: Draft, caller: Caller) -> "_Stored":
+        await self._backpressure.check(draft.tenant)
         now = self._clock.now()
         job = requests.job_request(draft)
         context = requests.context_document(draft, now)
