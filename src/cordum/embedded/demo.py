@@ -176,7 +176,8 @@ class Demo:
         outcome.rule = str(decided.get("safety_rule_id") or "")
         outcome.reason = str(decided.get("safety_reason") or "")
         outcome.state = str(ended.get("state") or "")
-        result = ended.get("result")
+        # A job that did not succeed shows why in place of a result.
+        result = ended.get("result") if outcome.state == "SUCCEEDED" else None
         shown = result if isinstance(result, dict) else {}
         outcome.output = ", ".join(f"{key}: {value}" for key, value in shown.items() if key != "worker")
         for what, expected, seen in (

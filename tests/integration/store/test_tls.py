@@ -61,7 +61,7 @@ def serving(authority: Authority, name: str = "redis") -> ssl.SSLContext:
 
 def secure(redis_server: Server, port: int, tls: TLSFiles, server_name: str = "") -> StoreOptions:
     url = redis_server.url.replace("redis://", "rediss://").replace(f":{redis_server.port}/", f":{port}/")
-    return StoreOptions(url=url, tls=tls, tls_server_name=server_name, operation_timeout=1.0)
+    return StoreOptions(url=url, tls=tls, tls_server_name=server_name, operation_timeout=3.0)
 
 
 def _spoil(path: str) -> None:
