@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 SEEDS ?= 10000
 
-.PHONY: demo up test simulate check format bench statements docs lock proto clean run-env dev-env
+.PHONY: demo up test test-cluster simulate check format bench statements docs lock proto clean run-env dev-env
 
 demo: run-env ## Three jobs, three verdicts, on a fresh machine, in seconds
 	@$(BIN)/cordumctl demo
@@ -19,6 +19,9 @@ else
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not alone"
 	$(BIN)/pytest -m alone
 endif
+
+test-cluster: dev-env ## Redis Sentinel and Cluster, NATS with three nodes, mTLS, failovers: real ones, on loopback
+	CORDUM_TLS_REDIS="$$(tools/redis_with_tls.sh)" $(BIN)/pytest tests/cluster $(ARGS)
 
 simulate: dev-env ## Schedulers under loss, doubling, reordering and crashes: 10,000 seeds (SEEDS=..., ARGS="--seed 15 --trace")
 	$(BIN)/python -m tests.simulation $(if $(ARGS),$(ARGS),--seeds $(SEEDS))
