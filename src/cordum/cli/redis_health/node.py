@@ -11,7 +11,7 @@ from cordum.store.link import Command, Link, Outcome
 PATIENCE: Final = 3.0  # seconds a server may take to answer
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A server and the connection to it."""
 
