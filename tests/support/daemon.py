@@ -108,6 +108,11 @@ class Daemon:
         """SIGTERM, without waiting."""
         self._child.send(signal.SIGTERM)
 
+    async def ended(self, within: float = 30.0) -> int:
+        """Waits until it has ended by itself; gives its exit code."""
+        async with asyncio.timeout(within):
+            return await self._child.wait()
+
     async def aclose(self) -> None:
         """Ends it for good."""
         await self._child.kill()

@@ -36,10 +36,11 @@ class Moves:
 
         Args:
             known: the record as read before. With it the indexes are written in the same round trip; should the record
-                turn out to be another by now, they are mended in a second one. Without it they follow in a second one.
+                turn out to be another by now, they are mended in a second one. Without it they follow in a second one,
+                and so they do when the job ends by nobody's message but our own.
         """
         call = transitions.transition(job_id, change, now, self._meta_ttl)
-        if known is None or known.state not in change.allowed_from:
+        if known is None or known.state not in change.allowed_from or _ends_for_good(change):
             outcome, standing = transitions.read_transition((await self._batcher.submit([call]))[0])
             if isinstance(outcome, Applied):
                 entries = self._entries(job_id, change, _step(outcome))
@@ -175,6 +176,15 @@ class Moves:
             return TenantId(msgspec.json.decode(stored, type=_Asked).tenant if isinstance(stored, bytes) else "")
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return TenantId("")
+
+
+def _ends_for_good(change: Change) -> bool:
+    """Whether a move ends a job and will not be made again should its script, and only that, not have run.
+
+    Indexes of ended jobs are looked through by nobody: a job that stands there and has not ended would never be found.
+    A worker's result comes again until it counts.
+    """
+    return change.to in TERMINAL and "worker_id" not in change.fence
 
 
 class _Asked(msgspec.Struct):
