@@ -17,6 +17,7 @@ import fcntl
 import gc
 import itertools
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
@@ -134,6 +135,9 @@ SEED_RESULTS = pytest.StashKey[dict[str, str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEED_RESULTS] = {}
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        ports.keep_to_share(int(worker.removeprefix("gw")), workers)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,7 +25,7 @@ from cordum.core.jobs.states import JobState
 from cordum.core.policy.decision import Decision, Verdict
 from cordum.embedded.servers import Server
 from cordum.runtime.clock import SystemClock
-from cordum.store import DeadLetter, NewJob, Store, keys, scripts
+from cordum.store import DeadLetter, NewJob, Store, scripts
 from cordum.store.concurrency import Limit
 from cordum.store.connection import ClientTLS, open_link
 from cordum.store.decision_log import LoggedDecision
@@ -44,7 +44,6 @@ USED_BY_SCHEDULERS = {
         scripts.RELEASE,
         scripts.RENEW,
         scripts.SETTLE_EVENTS,
-        scripts.TAKE_BACK,
         scripts.TAKE_PARKED,
         scripts.TRANSITION,
     )
@@ -234,10 +233,6 @@ async def _look(store: Store, random: Random, job_id: JobId, tenant: TenantId) -
     await store.jobs.list_page(tenant, limit=3)
     await store.jobs.repair_indexes([job_id, JobId("nobody")])
     await store.jobs.trim_indexes(now)
-    if (known := await store.jobs.get(job_id)) is not None and random.random() < 0.3:
-        # The store itself calls this one only when a creation breaks off.
-        created = (known.state, known.updated_at, known.trace_id)
-        await store._batcher.submit([("EVALSHA", scripts.TAKE_BACK.sha, 1, keys.job_meta(job_id), *created)])
 
 
 async def _lease(store: Store, random: Random, job_id: JobId, tenant: TenantId) -> None:

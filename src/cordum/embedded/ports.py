@@ -4,6 +4,7 @@ Ports are taken from below the ephemeral range (Linux 32768+, macOS 49152+): a c
 server there could be given that very port as its own and connect to itself.
 """
 
+import collections
 import random
 import socket
 
@@ -12,7 +13,10 @@ from cordum.embedded.errors import PortTakenError
 LOOPBACK = "127.0.0.1"
 _LOWEST, _HIGHEST = 15_000, 32_000
 _TRIES = 200
+_NOT_AGAIN = 500
 _random = random.SystemRandom()
+_recent: collections.deque[int] = collections.deque(maxlen=_NOT_AGAIN)
+_share = range(_LOWEST, _HIGHEST)
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -28,10 +32,27 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
+def keep_to_share(number: int, of: int) -> None:
+    """From now on this process takes its ports from share `number` (from 0) of `of` equal ones.
+
+    For processes that run side by side and would take each other's ports between asking for one and listening there.
+    """
+    global _share
+    size = (_HIGHEST - _LOWEST) // of
+    _share = range(_LOWEST + number * size, _LOWEST + (number + 1) * size)
+
+
 def free_port() -> int:
-    """A port nobody listens on at this moment; whoever binds it must be ready to lose a race and ask again."""
+    """A port nobody listens on at this moment, and not one this process got lately.
+
+    Another process may take it meanwhile: whoever binds it must be ready to lose the race and ask again.
+
+    Raises:
+        PortTakenError: none was found.
+    """
     for _ in range(_TRIES):
-        port = _random.randrange(_LOWEST, _HIGHEST)
-        if is_free(port):
+        port = _random.choice(_share)
+        if port not in _recent and is_free(port):
+            _recent.append(port)
             return port
-    raise PortTakenError(f"no free port found between {_LOWEST} and {_HIGHEST}")
+    raise PortTakenError(f"no free port found between {_share.start} and {_share.stop}")

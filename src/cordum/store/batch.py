@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from cordum.runtime.groupcommit import GroupCommit
 from cordum.store import scripts
+from cordum.store.cluster import ClusterLink
 from cordum.store.errors import AnswerLostError, NotRunError, StoreError, StoreUnavailableError
 from cordum.store.link import READS, Command, Link, Outcome, Payload, Reply, UnknownScriptError
 
@@ -37,11 +38,13 @@ class Batcher:
 
     Attributes:
         round_trips: how many writes-and-reads there were so far.
+        is_scattered: several nodes share the keys: of one unit, some commands may run and others not.
     """
 
     def __init__(self, link: Link, *, name: str, timeout: float) -> None:
         self._link = link
         self._timeout = timeout
+        self.is_scattered = isinstance(link, ClusterLink)
         self._group: GroupCommit[Unit, list[Reply]] = GroupCommit(self._send, name=name)
         self.round_trips = 0
 

@@ -4,7 +4,6 @@ The record is the truth and is only ever changed by a script that checks it firs
 where the outcome could be foreseen; they are mended from the record where it could not.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -76,65 +75,67 @@ class Jobs:
         self._created: dict[TenantId, int] = {}
 
     async def create(self, job: NewJob) -> None:
-        """Writes a new job: record, request, context, indexes, first event. One round trip.
+        """Writes a new job: record, request, context, indexes, first event. One round trip, two in a cluster.
 
-        Calling it again with the same job does no harm.
+        Calling it again with the same job does no harm. A job that has a record has its request and its context, and is
+        found by whoever looks through its state; what else is missing when Redis fails half-way follows with its moves.
 
         Raises:
             JobExistsError: another job has this id; it is left as it was.
+            AnswerLostError: nobody can know whether there is a record.
+            StoreUnavailableError: any other means that there is none.
         """
         record = job.record
         ttl = self._ttl
-        commands: list[Command] = [
+        before: list[Command] = [
             # First of all: a connection may break anywhere in between, and a job that is in no list is never found.
             indexes.standing_in(record),
-            # NX: a job that turns out to exist keeps its own request and input. Before the record: what a replica had
-            # of the three when its primary died is never a job without its input.
+            # NX: a job that turns out to exist keeps its own request and input.
             ("SET", keys.job_request(record.id), job.request, "NX", "EX", ttl),
         ]
         if job.context:
             waits = record.state is JobState.APPROVAL_REQUIRED
             kept = max(ttl, self._data_ttl) if waits else self._data_ttl
-            commands.append(("SET", keys.context(record.id), job.context, "NX", "EX", kept))
-        at = len(commands)
-        meta = keys.job_meta(record.id)
-        commands.append(("EVALSHA", scripts.CREATE.sha, 1, meta, ttl, *transitions.record_fields(record)))
-        commands += indexes.created(record, ttl)
+            before.append(("SET", keys.context(record.id), job.context, "NX", "EX", kept))
         if job.decision is not None:
-            commands += self._decision_log.commands(job.decision)
-        commands += self._housekeeping(record.tenant, record.updated_at)
-        try:
-            written = (await self._batcher.submit(commands))[at]
-        except StoreUnavailableError as error:
-            raise await self._half_made(record, error, at) from error
+            before += self._decision_log.commands(job.decision)
+        meta = keys.job_meta(record.id)
+        after: list[Command] = [
+            ("EVALSHA", scripts.CREATE.sha, 1, meta, ttl, *transitions.record_fields(record)),
+            *indexes.created(record, ttl),
+            *self._housekeeping(record.tenant, record.updated_at),
+        ]
+        if self._batcher.is_scattered:
+            # The nodes of a cluster fail one by one: the record waits until all it needs is surely there.
+            await self._write_first(before)
+            before = []
+        written = await self._write(before, after)
         if written != 1:
             doubled = indexes.events((record.state,), record.updated_at)
             await self._moves.mend(record.id, None, tenant=record.tenant, false_events=doubled)
             if written == 0:
                 raise JobExistsError(f"there is a job {record.id} already")
 
-    async def _half_made(self, record: JobRecord, fault: StoreUnavailableError, at: int) -> StoreUnavailableError:
-        """Takes back a creation of which only a part ran, as happens when one node of a cluster is away.
+    async def _write_first(self, commands: list[Command]) -> None:
+        """Writes what a record needs. Raises StoreUnavailableError, which means that there is no record yet."""
+        try:
+            await self._batcher.submit(commands)
+        except AnswerLostError as error:
+            raise NotRunError(error.message) from error
 
-        Args:
-            fault: why it was only a part.
-            at: where the record stands among the commands.
+    async def _write(self, before: list[Command], after: list[Command]) -> object:
+        """Writes a record, the first of `after`, behind what it needs and before what follows from it.
 
         Returns:
-            What is known of the record: NotRunError when there is none, AnswerLostError when nobody can know.
+            What the script said of the record, also when something behind it was lost.
         """
-        if not fault.outcomes:
-            return fault
-        written = fault.outcomes[at]
-        if isinstance(written, NotRunError):
-            return NotRunError(fault.message)
-        if written == 1:
-            made = (record.state, str(record.updated_at), record.trace_id)
-            taken_back: Command = ("EVALSHA", scripts.TAKE_BACK.sha, 1, keys.job_meta(record.id), *made)
-            with contextlib.suppress(StoreUnavailableError):
-                if (await self._batcher.submit([taken_back]))[0] == 1:
-                    return NotRunError(fault.message)
-        return AnswerLostError(fault.message)
+        try:
+            return (await self._batcher.submit([*before, *after]))[len(before)]
+        except StoreUnavailableError as error:
+            written = error.outcomes[len(before)] if error.outcomes else error
+            if isinstance(written, StoreUnavailableError):
+                raise type(written)(error.message) from error
+            return written
 
     def _housekeeping(self, tenant: TenantId, now: Micros) -> list[Command]:
         count = self._created.get(tenant, 0)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 import redis.asyncio as redis
@@ -22,6 +23,7 @@ from cordum.embedded.servers import Server
 from cordum.store import Applied, DeadLetter, Refused, Store, StoreConflictError, StoreOptions, StoreUnavailableError
 from cordum.store.cluster import SLOTS
 from cordum.store.decision_log import DecisionQuery, LoggedDecision
+from cordum.store.errors import NotRunError
 
 PASSWORD = "cluster-test"
 TENANT = TenantId("default")
@@ -177,13 +179,38 @@ async def test_one_live_seed_is_enough(cluster: Cluster, free_port: "type[int]",
     await use_everything(store)
 
 
-async def test_a_creation_is_one_round_trip_there_too(cluster: Cluster, opened: Open) -> None:
+async def test_a_creation_is_two_round_trips_there(cluster: Cluster, opened: Open) -> None:
     store = await opened(cluster.options(0))
     for _ in range(20):
         await store.jobs.create(make_job())  # until every node knows the script
     before = store.round_trips
     await store.jobs.create(make_job())
-    assert store.round_trips == before + 1
+    assert store.round_trips == before + 2
+
+
+async def test_a_job_with_a_record_has_its_input(cluster: Cluster, opened: Open) -> None:
+    """While a node is away some creations fail; what was not refused, and what is there at all, is whole."""
+    hasty = await opened(msgspec.structs.replace(cluster.options(1), operation_timeout=0.1))
+    store = await opened(cluster.options(1))
+    for _ in range(20):
+        await store.jobs.create(make_job())
+    await cluster.nodes[0].kill()
+    jobs = [make_job() for _ in range(40)]
+    answers = await asyncio.gather(*(hasty.jobs.create(job) for job in jobs), return_exceptions=True)
+    assert any(isinstance(answer, StoreUnavailableError) for answer in answers), "a third of the keys is away"
+    deadline = time.monotonic() + 30
+    for job, answer in zip(jobs, answers, strict=True):
+        while True:
+            try:
+                detail = await store.jobs.get_detail(job.record.id)
+                request = await store.jobs.request(job.record.id)
+                break
+            except StoreUnavailableError:
+                assert time.monotonic() < deadline
+        if answer is None or detail is not None:
+            assert detail is not None and detail.context == job.context and request == job.request, answer
+        if isinstance(answer, NotRunError):
+            assert detail is None, "who is told that nothing is stored may ask for it anew"
 
 
 async def test_a_slot_that_moves_is_followed(cluster: Cluster, opened: Open) -> None:

@@ -25,7 +25,6 @@ class Script(msgspec.Struct, frozen=True):
 
 
 CREATE: Final = Script.load("create")
-TAKE_BACK: Final = Script.load("take_back")
 SETTLE_EVENTS: Final = Script.load("settle_events")
 TRANSITION: Final = Script.load("transition")
 ANNOTATE: Final = Script.load("annotate")
@@ -48,7 +47,6 @@ TEXTS: Final = {
     script.sha: script.text
     for script in (
         CREATE,
-        TAKE_BACK,
         SETTLE_EVENTS,
         TRANSITION,
         ANNOTATE,
