@@ -119,8 +119,8 @@ class SimBroker:
             answer = b'{"stream":"%s","seq":%d,"duplicate":true}' % (stream.name.encode(), known[1])
             self._answer(wire, reply, answer)
             return
-        if "Nats-Expected-Last-Msg-Id" in fields:
-            self._answer(wire, reply, _error(400, 10070, "wrong last msg ID: "))
+        if "Nats-Rollup" in fields:
+            self._answer(wire, reply, _error(500, 10111, "rollup not permitted"))
             return
         who = wire.process.name
         if reply and self.chance(self.weather.publish_refused, who, "publish_refused", detail=subject):

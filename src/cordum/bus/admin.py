@@ -20,9 +20,10 @@ REQUEST_TIMEOUT: Final = 5.0  # seconds
 STREAM_NOT_FOUND: Final = 10059
 STREAM_EXISTS_OTHERWISE: Final = 10058
 CONSUMER_NOT_FOUND: Final = 10014
-WRONG_LAST_MSG_ID: Final = 10070
+REFUSED_ROLLUP: Final = 10111
 
-_NOBODYS: Final = "no such message"
+_NO_ROLLUP: Final = "none"
+"""Neither of the two words that header may hold."""
 _PROBES: Final = {subjects.STREAM_JOBS: "job._probe"}
 """A subject of a stream that nobody listens to."""
 
@@ -77,14 +78,16 @@ class Admin:
     async def has_message(self, stream: str, msg_id: str) -> bool:
         """Whether a stream remembers a message id.
 
-        Asked with a message that can never be stored, because it wants to follow one that does not exist; that an id is
-        known already is answered first.
+        Asked with a message that can never be stored, because one of its headers makes no sense; that an id is known
+        already is answered first. The header must be one that the leader of a replicated stream refuses by itself: an
+        expected last message id is looked at when all replicas have agreed on the message, and stops the stream (server
+        2.15); an expected last sequence is looked at before the id where there is one server.
         """
-        headers = {"Nats-Msg-Id": msg_id, "Nats-Expected-Stream": stream, "Nats-Expected-Last-Msg-Id": _NOBODYS}
+        headers = {"Nats-Msg-Id": msg_id, "Nats-Expected-Stream": stream, "Nats-Rollup": _NO_ROLLUP}
         try:
             return (await self._ask(_PROBES[stream], b"", headers)).duplicate
         except RejectedError as error:
-            if error.err_code == WRONG_LAST_MSG_ID:
+            if error.err_code == REFUSED_ROLLUP:
                 return False
             raise
 
