@@ -15,7 +15,7 @@ from tests.simulation.replica import Net
 from tests.simulation.wire import SimWire
 
 from cordum.bus import Bus, BusError, envelope, subjects
-from cordum.bus.messages import msg_id_approved, msg_id_submit
+from cordum.bus.messages import msg_id_approved, msg_id_result, msg_id_submit
 from cordum.core.ids import JobId, PrincipalId, TenantId, Topic, TraceId, micros
 from cordum.core.jobs import approvals, lifecycle
 from cordum.core.jobs.record import JobRecord
@@ -156,15 +156,28 @@ class Gateway:
                 if record is None:
                     return
                 now = micros(self.clock.now())
-                await store.jobs.apply(job_id, lifecycle.cancel("not wanted"), now=now, known=record)
-                packet = envelope.packet(subjects.GATEWAY_CONTROL_ID, job_id, self.clock.now())
-                packet.job_cancel.job_id = job_id
-                packet.job_cancel.requested_by = subjects.GATEWAY_CONTROL_ID
-                await bus.publish(subjects.JOB_CANCEL, envelope.encode(packet))
-                self._note("cancels", job_id)
+                await store.endings.begin(job_id, JobState.CANCELLED, now)
+                outcome = await store.jobs.apply(job_id, lifecycle.cancel("not wanted"), now=now, known=record)
+                if isinstance(outcome, Applied):
+                    await self._tell_of_cancel(record, bus)
+                elif outcome.state is JobState.CANCELLED:
+                    return  # an earlier try made it: a scheduler tells of it
+                await store.endings.told(job_id, JobState.CANCELLED)
                 return
             except (StoreError, BusError):
                 await asyncio.sleep(0.5)
+
+    async def _tell_of_cancel(self, record: JobRecord, bus: Bus) -> None:
+        stop = envelope.packet(subjects.GATEWAY_CONTROL_ID, record.id, self.clock.now())
+        stop.job_cancel.job_id = record.id
+        stop.job_cancel.requested_by = subjects.GATEWAY_CONTROL_ID
+        ended = envelope.packet(subjects.GATEWAY_CONTROL_ID, record.id, self.clock.now())
+        ended.job_result.job_id = record.id
+        ended.job_result.status = job_pb2.JOB_STATUS_CANCELLED
+        ended.job_result.worker_id = subjects.GATEWAY_CONTROL_ID
+        for subject, packet in ((subjects.JOB_CANCEL, stop), (subjects.JOB_RESULT, ended)):
+            await bus.publish(subject, envelope.encode(packet), msg_id=msg_id_result(subject, record.id))
+        self._note("cancels", record.id)
 
     async def _decide(self, wish: Wish, store: Store, bus: Bus) -> None:
         """A person approves or rejects, whenever there is something to decide."""

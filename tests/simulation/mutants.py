@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from cordum.bus import ACK, Delivery, Outcome
-from cordum.core.ids import DispatchId, WorkerId, micros
+from cordum.core.ids import DispatchId, JobId, Micros, WorkerId, micros
 from cordum.core.jobs import approval_use, lifecycle
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
@@ -25,6 +25,7 @@ from cordum.services.scheduler.placing import Placing
 from cordum.services.scheduler.replayer import Replayer
 from cordum.services.scheduler.submit import SubmitHandler
 from cordum.services.scheduler.ticket import Ticket
+from cordum.store.endings import Endings
 from cordum.store.moves import Moves
 
 Patch = tuple[Any, str, Callable[..., Any]]
@@ -185,6 +186,15 @@ def _outputs_unchecked() -> list[Patch]:
     return [(HeldResults, "concerns", concerns)]
 
 
+def _ends_without_a_note() -> list[Patch]:
+    """Nobody writes down that he is about to end a job."""
+
+    async def begin(self: Endings, job_id: JobId, end: JobState, now: Micros) -> None:
+        await asyncio.sleep(0)
+
+    return [(Endings, "begin", begin)]
+
+
 MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "dispatch without fence": _dispatch_without_fence,
     "cancel of the ended": _cancel_of_the_ended,
@@ -200,6 +210,7 @@ MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "denials forgotten": _denials_forgotten,
     "dispatches under new names": _dispatches_under_new_names,
     "outputs unchecked": _outputs_unchecked,
+    "ends without a note": _ends_without_a_note,
 }
 
 

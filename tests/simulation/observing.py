@@ -1,6 +1,6 @@
 """Looking into a world from outside: what is written into records and streams, and whether all has come to rest."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cap.pb.cordum.agent.v1.buspacket_pb2 import BusPacket
 from tests.simulation.consumers import Stored
@@ -8,12 +8,15 @@ from tests.simulation.history import Event
 from tests.simulation.redis_commands import JOB
 from tests.simulation.redis_values import ScoredSet
 
+from cordum.bus import subjects
+from cordum.core.ids import JobId
 from cordum.core.jobs.states import TERMINAL, JobState
 from cordum.store import keys
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+_BURIED: Final = (JobState.FAILED, JobState.TIMEOUT, JobState.DENIED)
 _OPEN_INDEXES = tuple((state, keys.STATE_INDEX[state].encode()) for state in JobState if state not in TERMINAL)
 
 
@@ -76,6 +79,16 @@ def records(world: "World") -> dict[str, dict[str, str]]:
     return found
 
 
+def told_ends(world: "World") -> set[str]:
+    """Jobs of which a stream has a result, whoever sent it."""
+    found = set()
+    for stream in world.broker.streams.values():
+        for stored in stream.messages:
+            if stored.subject == subjects.JOB_RESULT:
+                found.add(BusPacket.FromString(stored.data).job_result.job_id)
+    return found
+
+
 def unsettled(world: "World") -> list[str]:
     """What is not yet as it must be in the end."""
     jobs = records(world)
@@ -97,7 +110,25 @@ def unsettled(world: "World") -> list[str]:
         for consumer in stream.consumers.values():
             if consumer.unsettled:
                 found.append(f"{consumer.name} has {consumer.unsettled} messages that nobody has settled")
-    return found or _stale_entries(world, jobs)
+    return found or _untold(world, jobs) or _stale_entries(world, jobs)
+
+
+def _untold(world: "World", jobs: dict[str, dict[str, str]]) -> list[str]:
+    """Jobs that have failed and are no dead letter, or have ended without a result on the bus."""
+    told = told_ends(world)
+    found = []
+    for job_id, record in jobs.items():
+        if is_ghost(world, job_id):
+            continue
+        how = f"{job_id} ended as {record['state']} ({record.get('failure_reason', '')})"
+        if (
+            JobState(record["state"]) in _BURIED
+            and keys.dlq_entry(JobId(job_id)).encode() not in world.redis.keys.values
+        ):
+            found.append(f"{how} and is no dead letter")
+        if job_id not in told:
+            found.append(f"{how} and nobody was told")
+    return found
 
 
 def is_ghost(world: "World", job_id: str) -> bool:

@@ -8,12 +8,12 @@ from cordum.store.audit import AuditLog
 from cordum.store.batch import Batcher
 from cordum.store.boundary import BoundaryEvents
 from cordum.store.bypasses import Bypasses
-from cordum.store.cancels import Cancels
 from cordum.store.concurrency import Concurrency
 from cordum.store.configs import Configs
 from cordum.store.connection import ClientTLS, open_link
 from cordum.store.dead_letters import DeadLetters
 from cordum.store.decision_log import DecisionLog
+from cordum.store.endings import Endings
 from cordum.store.instances import Instances
 from cordum.store.jobs import Jobs
 from cordum.store.leases import Leases
@@ -51,7 +51,7 @@ class Store:
         self.outputs = Outputs(self._batcher, options)
         self.bypasses = Bypasses(self._batcher)
         self.sagas = Sagas(self._batcher, options)
-        self.cancels = Cancels(self._batcher)
+        self.endings = Endings(self._batcher)
         self.dead_letters = DeadLetters(self._batcher, options, clock)
         self.parked = Parked(self._batcher)
         self.run_times = RunTimes(self._batcher, options)

@@ -17,8 +17,8 @@ async def submit(world: World) -> JobId:
     return JobId(answer.json()["job_id"])
 
 
-async def untold(world: World) -> list[JobId]:
-    return await world.store.cancels.untold(micros(time.time()), 10)
+async def untold(world: World) -> list[tuple[JobId, JobState]]:
+    return await world.store.endings.untold(micros(time.time()), 10)
 
 
 async def test_who_listens_is_told_and_nothing_is_left_to_tell(world: World) -> None:
@@ -58,7 +58,7 @@ async def test_without_nats_the_job_is_cancelled_and_a_scheduler_is_left_to_tell
     assert (answer.status_code, answer.json()["state"]) == (200, "CANCELLED")
     record = await world.store.jobs.get(job_id)
     assert record is not None and record.state is JobState.CANCELLED
-    assert await untold(world) == [job_id]
+    assert await untold(world) == [(job_id, JobState.CANCELLED)]
     await nats_server.restart()
 
 

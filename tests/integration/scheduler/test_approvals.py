@@ -102,7 +102,6 @@ async def kept(world: World) -> AsyncIterator[Kept]:
     await ear.ping()
     yield made
     await ear.aclose()
-    await scheduler.announcer.stop()
     await kernel.aclose()
     await output.aclose()
 

@@ -200,7 +200,7 @@ async def test_a_cancel_nobody_was_told_of_is_told_when_that_can_be_done(scene: 
     world = scene.world
     job_id = await running(scene, "job.other")
     record = await world.record(job_id)
-    await world.store.cancels.begin(job_id, micros(time.time() - 11))
+    await world.store.endings.begin(job_id, JobState.CANCELLED, micros(time.time() - 11))
     outcome = await world.store.jobs.apply(job_id, lifecycle.cancel("by alice"), now=micros(time.time()), known=record)
     assert isinstance(outcome, Applied)
 
@@ -215,7 +215,7 @@ async def test_a_cancel_nobody_was_told_of_is_told_when_that_can_be_done(scene: 
         return job_id in scene.stopped
 
     async def struck_off() -> bool:
-        return not await world.store.cancels.untold(micros(time.time()), 10)
+        return not await world.store.endings.untold(micros(time.time()), 10)
 
     await world.eventually(stopped, "the worker stops")
     await world.eventually(struck_off, "it is told once")
@@ -227,10 +227,10 @@ async def test_a_cancel_nobody_was_told_of_is_told_when_that_can_be_done(scene: 
 async def test_a_cancel_that_was_never_made_is_not_told(scene: Scene) -> None:
     world = scene.world
     job_id = await running(scene, "job.other")
-    await world.store.cancels.begin(job_id, micros(time.time() - 11))
+    await world.store.endings.begin(job_id, JobState.CANCELLED, micros(time.time() - 11))
 
     async def struck_off() -> bool:
-        return not await world.store.cancels.untold(micros(time.time()), 10)
+        return not await world.store.endings.untold(micros(time.time()), 10)
 
     await world.eventually(struck_off, "it is struck off")
     assert (await world.record(job_id)).state is JobState.RUNNING

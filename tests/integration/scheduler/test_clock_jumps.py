@@ -98,7 +98,6 @@ async def idle(world: World) -> AsyncIterator[Idle]:
     kernel, output = KernelClient.from_settings(settings, clock), OutputClient.from_settings(settings, clock)
     scheduler = Scheduler(settings, files, bus=world.bus, store=world.store, kernel=kernel, output=output, clock=clock)
     yield Idle(scheduler, clock, world)
-    await scheduler.announcer.stop()
     await kernel.aclose()
     await output.aclose()
 

@@ -3,7 +3,7 @@
 import pytest
 import redis.asyncio as redis
 
-from cordum.core.ids import JobId, Micros, TenantId
+from cordum.core.ids import Micros, TenantId
 from cordum.core.jobs.saga import Saga
 from cordum.store import Store, keys
 from cordum.store.sagas import Pushed, Rollback
@@ -94,13 +94,3 @@ async def test_a_rollback_asked_for_again_is_not_forgotten(store: Store) -> None
     await store.sagas.ask_rollback(BOOKING, Micros(NOW + 1))
     assert not await store.sagas.rolled_back(Rollback(BOOKING, asked_at))
     assert await store.sagas.asked_at(BOOKING) not in (None, asked_at)
-
-
-async def test_cancels_are_known_until_they_are_told(store: Store, peer: Store) -> None:
-    one, two = JobId("one"), JobId("two")
-    await store.cancels.begin(one, NOW)
-    await store.cancels.begin(two, Micros(NOW + 10))
-    assert await peer.cancels.untold(Micros(NOW + 9), 10) == [one]
-    assert await peer.cancels.untold(Micros(NOW + 10), 10) == [one, two]
-    await peer.cancels.told(one)
-    assert await store.cancels.untold(Micros(NOW + 10), 10) == [two]

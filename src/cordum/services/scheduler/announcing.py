@@ -7,11 +7,9 @@ from cap.pb.cordum.agent.v1 import job_pb2
 
 from cordum.bus import envelope, subjects
 from cordum.bus.connection import Bus
-from cordum.bus.errors import BusError
 from cordum.bus.messages import msg_id_result
 from cordum.core.errors import CordumError
-from cordum.core.ids import DispatchId, JobId, TenantId, Topic, TraceId
-from cordum.core.jobs import retry
+from cordum.core.ids import JobId, TenantId, Topic, TraceId
 from cordum.core.jobs.record import JobRecord
 from cordum.core.jobs.states import JobState
 from cordum.runtime import metrics
@@ -25,10 +23,6 @@ log = get_logger(__name__)
 
 DLQ_RETRY_PAUSE: Final = 0.5
 """Seconds before a dead letter that could not be written is written once more (spec-scheduler 14)."""
-
-TELL_TRIES: Final = 20
-MOST_UNTOLD: Final = 1_000
-"""How often the end of a job is told again in the background, and of how many jobs at once."""
 
 _STATUS: Final = {
     JobState.SUCCEEDED: job_pb2.JOB_STATUS_SUCCEEDED,
@@ -99,34 +93,6 @@ class Announcer:
         self._bus = bus
         self._store = store
         self._clock = clock
-        self._telling: set[asyncio.Task[None]] = set()
-
-    def keep_telling(self, ending: Ending) -> None:
-        """Goes on trying to tell of an end in the background, for as long as an outage lasts (some minutes)."""
-        if len(self._telling) >= MOST_UNTOLD:
-            log.error("an end stays untold: too many wait", event="ending_untold", job_id=ending.job_id)
-            return
-        task = asyncio.create_task(self._keep_telling(ending), name=f"tell of {ending.job_id}")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-
-    async def _keep_telling(self, ending: Ending) -> None:
-        for attempt in range(TELL_TRIES):
-            await self._clock.sleep(retry.placement_delay(attempt, 0.0))
-            try:
-                await self.ended(ending)
-                return
-            except CordumError as error:
-                log.debug("an end could not be told", event="ending_untold", job_id=ending.job_id, error=error.message)
-        log.error("an end stays untold", event="ending_untold", job_id=ending.job_id)
-
-    async def stop(self) -> None:
-        """Ends the telling; what is untold then is in the log and in the job's record."""
-        for task in self._telling:
-            log.warning("an end is untold at the stop", event="ending_untold", told_to_be=task.get_name())
-            task.cancel()
-        if self._telling:
-            await asyncio.wait(self._telling)
 
     async def ended(self, ending: Ending) -> None:
         """Tells of an end the scheduler set itself; unless it was a success, the job goes to the dead letters too.
@@ -171,22 +137,26 @@ class Announcer:
         )
         await self._publish(subjects.JOB_DLQ, ending)
 
-    async def stop_worker(self, job_id: JobId, dispatch_id: DispatchId, attempts: int, reason: str) -> None:
-        """Broadcasts that nobody waits for a job any more; a worker may stop it. Failing to say so is only logged."""
-        packet = envelope.packet(subjects.SCHEDULER_ID, job_id, self._clock.now())
-        packet.job_cancel.job_id = job_id
+    async def stop_worker(self, record: JobRecord, reason: str) -> None:
+        """Broadcasts that nobody waits for a job any more; its worker may stop it.
+
+        Args:
+            record: as it was while the worker had it.
+
+        Raises:
+            BusError: it is not known to be sent.
+        """
+        packet = envelope.packet(subjects.SCHEDULER_ID, record.trace_id or record.id, self._clock.now())
+        packet.job_cancel.job_id = record.id
         packet.job_cancel.reason = reason
         packet.job_cancel.requested_by = subjects.SCHEDULER_ID
-        packet.job_cancel.dispatch.dispatch_id = dispatch_id
-        packet.job_cancel.dispatch.attempt = attempts
+        if record.dispatch_id:
+            dispatch = packet.job_cancel.dispatch
+            dispatch.dispatch_id, dispatch.attempt = record.dispatch_id, record.attempts
+            dispatch.assigned_worker_id = record.worker_id
         packet.auth_token = self.token
-        try:
-            await self._bus.publish(subjects.JOB_CANCEL, envelope.encode(packet), msg_id=f"cancel:{job_id}:{attempts}")
-        except BusError as error:
-            metrics.JOB_CANCEL_FAILURES.inc()
-            log.warning(
-                "a worker could not be told to stop", event="job_cancel_failed", job_id=job_id, error=error.message
-            )
+        msg_id = msg_id_result(subjects.JOB_CANCEL, record.id)
+        await self._bus.publish(subjects.JOB_CANCEL, envelope.encode(packet), msg_id=msg_id)
 
     @property
     def token(self) -> str:

@@ -58,7 +58,7 @@ from cordum.services.scheduler.trust.credentials import CredentialCache
 from cordum.services.scheduler.trust.gate import WorkerGate
 from cordum.services.scheduler.trust.handshakes import Handshakes
 from cordum.services.scheduler.trust.verifying import Verifier
-from cordum.services.scheduler.untold_cancels import UntoldCancels
+from cordum.services.scheduler.untold import UntoldEnds
 from cordum.services.scheduler.waiting import WaitingRoom
 from cordum.services.scheduler.woken import WokenJobs
 from cordum.store import Instance, Store
@@ -182,8 +182,13 @@ class Scheduler:
         self.cancels = CancelHandler(
             store=store, holding=self.holding, announcer=self.announcer, gate=self.gate, clock=clock
         )
-        self.untold_cancels = UntoldCancels(
-            bus=bus, store=store, holding=self.holding, announcer=self.announcer, clock=clock
+        self.untold = UntoldEnds(
+            bus=bus,
+            store=store,
+            holding=self.holding,
+            settling=self.settling,
+            announcer=self.announcer,
+            clock=clock,
         )
         self.poison = PoisonHandler(store, self.settling, self.announcer)
         self.woken = WokenJobs(
@@ -214,7 +219,6 @@ class Scheduler:
             settling=self.settling,
             losses=self.losses,
             parking=self.parking,
-            announcer=self.announcer,
             approvals=self.approvals,
             watch=self.watch,
             clock=clock,
@@ -338,7 +342,6 @@ class Scheduler:
         self.room.close()
         await asyncio.gather(*stopping)
         await self.parking.stop(STOP_GRACE / 2)
-        await self.announcer.stop()
 
     async def _on_config_changed(self, message: CoreMessage) -> None:
         self.output_scope.changed()
@@ -364,7 +367,7 @@ class Scheduler:
     async def _finish(self) -> None:
         """Goes on with what a scheduler or a gateway began and could not bring to its end."""
         await self.sagas.tick()
-        await self.untold_cancels.tick()
+        await self.untold.tick()
 
     async def _watch_output_rules(self) -> None:
         """Asks what the output rules are about for as long as results are checked at all."""

@@ -93,7 +93,7 @@ class ApprovalKeeper:
 
     async def _expire(self, record: JobRecord, reason: str, code: str) -> None:
         change = approvals.expire(record, micros(self._clock.now()), reason=reason, code=code)
-        if not await self._settling.end(record, change, last_state=record.state):
+        if not await self._settling.end(record, change):
             return  # somebody decided at the last moment
         metrics.APPROVAL_EXPIRED.inc()
         metrics.APPROVAL_DECISIONS.labels("expired").inc()

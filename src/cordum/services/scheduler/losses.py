@@ -111,7 +111,7 @@ class Losses:
             tried_again=change.to is JobState.PENDING,
         )
         if change.to.is_terminal:
-            return await self._settling.end(record, change, last_state=record.state)
+            return await self._settling.end(record, change)
         outcome = await self._store.jobs.apply(record.id, change, now=micros(self._clock.now()), known=record)
         self._release(record.id, record.dispatch_id)
         if not isinstance(outcome, Applied):

@@ -15,13 +15,12 @@ from cordum.core.ids import Micros, micros
 from cordum.core.jobs import lifecycle, retry
 from cordum.core.jobs.ages import Sightings
 from cordum.core.jobs.record import JobRecord
-from cordum.core.jobs.states import WITH_WORKER, JobState
+from cordum.core.jobs.states import JobState
 from cordum.core.routing.timeouts import SCHEDULED_TIMEOUT
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
 from cordum.runtime.logging import get_logger
 from cordum.services.scheduler import parking
-from cordum.services.scheduler.announcing import Announcer
 from cordum.services.scheduler.approval_keeper import ApprovalKeeper
 from cordum.services.scheduler.browsing import BEGINNING, FOREVER, jobs_in_state, jobs_with_deadline
 from cordum.services.scheduler.clock_watch import ClockWatch
@@ -56,7 +55,6 @@ class Reconciler:
         settling: Settling,
         losses: Losses,
         parking: Parking,
-        announcer: Announcer,
         approvals: ApprovalKeeper,
         watch: ClockWatch,
         clock: Clock,
@@ -68,7 +66,6 @@ class Reconciler:
         self._settling = settling
         self._losses = losses
         self._parking = parking
-        self._announcer = announcer
         self._approvals = approvals
         self._watch = watch
         self._sightings = Sightings()
@@ -159,13 +156,11 @@ class Reconciler:
         return max(self._watch.age(record.updated_at), stood)
 
     async def _time_out(self, record: JobRecord, reason: str, limit: float) -> None:
-        held = record.state in WITH_WORKER
-        change = lifecycle.time_out(record, f"{reason} ({limit:g} s)")
-        if not await self._settling.end(record, change, last_state=record.state):
-            return
-        log.warning("job timed out", event="job_timeout", job_id=record.id, topic=record.topic, reason=reason)
-        if held:
-            await self._announcer.stop_worker(record.id, record.dispatch_id, record.attempts, reason)
+        await self._end(record, f"{reason} ({limit:g} s)")
+
+    async def _end(self, record: JobRecord, reason: str) -> None:
+        if await self._settling.end(record, lifecycle.time_out(record, reason)):
+            log.warning("job timed out", event="job_timeout", job_id=record.id, topic=record.topic, reason=reason)
 
     async def _deadlines(self) -> None:
         """Ends jobs whose deadline has passed, and removes deadlines that belong to no active job."""
@@ -177,12 +172,7 @@ class Reconciler:
         if record.state is JobState.APPROVAL_REQUIRED and record.approval_status == "pending":
             await self._approvals.deadline_passed(record)
             return
-        held = record.state in WITH_WORKER
-        reason = "timeout: deadline expired"
-        if await self._settling.end(record, lifecycle.time_out(record, reason), last_state=record.state):
-            log.warning("job timed out", event="job_timeout", job_id=record.id, topic=record.topic, reason=reason)
-            if held:
-                await self._announcer.stop_worker(record.id, record.dispatch_id, record.attempts, reason)
+        await self._end(record, "timeout: deadline expired")
 
     async def _all(self, actions: Sequence[Callable[[], Awaitable[object]]]) -> None:
         """Does all of it, some at a time; one that fails is found again by the next pass."""

@@ -7,7 +7,7 @@ from cordum.core.ids import micros
 from cordum.core.jobs import approvals, lifecycle
 from cordum.core.jobs.lifecycle import Change
 from cordum.core.jobs.record import JobRecord
-from cordum.core.jobs.states import WAITING, JobState
+from cordum.core.jobs.states import WAITING, WITH_WORKER, JobState
 from cordum.core.policy.decision import Verdict
 from cordum.runtime import metrics
 from cordum.runtime.clock import Clock
@@ -26,7 +26,8 @@ BEATEN_RETRY: Final = 0.05
 class Settling:
     """Commits such moves and tells of those that end a job.
 
-    Every method raises StoreError or BusError when a step is not known to be done; doing all of it again is safe.
+    Every method raises StoreError or BusError when a step is not known to be done; doing all of it again is safe. An
+    end is written down before it is made, so that whoever survives us can tell of it (`untold.py`).
     """
 
     def __init__(self, store: Store, announcer: Announcer, holding: Holding, clock: Clock) -> None:
@@ -66,15 +67,14 @@ class Settling:
         outcome = await self._apply(record, change)
         return SETTLED if isinstance(outcome, Applied) else whose(outcome)
 
-    async def end(self, record: JobRecord, change: Change, *, last_state: JobState | None = None) -> bool:
-        """Makes a change that ends a job for a reason of time or loss, and tells of it; False when it came too late."""
-        outcome = await self._apply(record, change)
-        if not isinstance(outcome, Applied):
-            return False
-        await self._tell(
-            record, change, change.fields.get("failure_reason", ""), change.fields.get("error_code", ""), last_state
-        )
-        return True
+    async def end(self, record: JobRecord, change: Change) -> bool:
+        """Makes a change that ends a job for a reason of time or loss, and tells of it, its worker too.
+
+        Returns:
+            False when it came too late.
+        """
+        reason, code = change.fields.get("failure_reason", ""), change.fields.get("error_code", "")
+        return not isinstance(await self._ended(record, change, reason, code), Refused)
 
     async def tell_again(self, record: JobRecord) -> None:
         """Tells once more of a job that has ended, for we may have died before we told it."""
@@ -90,28 +90,34 @@ class Settling:
         )
 
     async def _end(self, record: JobRecord, change: Change, *, reason: str = "", code: str = "") -> Placed:
+        outcome = await self._ended(record, change, reason, code)
+        return whose(outcome) if isinstance(outcome, Refused) else SETTLED
+
+    async def _ended(self, record: JobRecord, change: Change, reason: str, code: str) -> Applied | Refused:
+        await self._store.endings.begin(record.id, change.to, micros(self._clock.now()))
         outcome = await self._apply(record, change)
-        if not isinstance(outcome, Applied):
-            return whose(outcome)
-        await self._tell(record, change, reason, code, None)
-        return SETTLED
-
-    async def _apply(self, record: JobRecord, change: Change) -> Applied | Refused:
-        return await self._store.jobs.apply(record.id, change, now=micros(self._clock.now()), known=record)
-
-    async def _tell(
-        self, record: JobRecord, change: Change, reason: str, code: str, last_state: JobState | None
-    ) -> None:
+        if isinstance(outcome, Refused):
+            if outcome.state is not change.to:  # else somebody else made the same end, and is telling of it
+                await self._strike_off(record, change.to)
+            return outcome
         metrics.JOBS_COMPLETED.labels(record.topic, change.to.label).inc()
         self._holding.forget(record.id)
         self._holding.release(record.id)
-        ending = Ending(record, change.to, reason=reason, code=code, last_state=last_state)
+        await self._announcer.ended(Ending(record, change.to, reason=reason, code=code))
+        if record.state in WITH_WORKER:
+            await self._announcer.stop_worker(record, reason)
+        await self._strike_off(record, change.to)
+        return outcome
+
+    async def _strike_off(self, record: JobRecord, end: JobState) -> None:
         try:
-            await self._announcer.ended(ending)
-        except CordumError:
-            # A redelivered message would tell it again; a parked or a timed-out job has none.
-            self._announcer.keep_telling(ending)
-            raise
+            await self._store.endings.told(record.id, end)
+        except CordumError as error:
+            # Told twice is no harm: the messages have the same ids.
+            log.debug("an end stays listed", event="ending_not_marked", job_id=record.id, error=error.message)
+
+    async def _apply(self, record: JobRecord, change: Change) -> Applied | Refused:
+        return await self._store.jobs.apply(record.id, change, now=micros(self._clock.now()), known=record)
 
 
 def whose(refused: Refused) -> Placed:

@@ -46,7 +46,7 @@ class Canceller:
         reason = f"cancelled by {caller.name}"
         now = unix_micros(self._clock)
         # Written down first: should we die, or NATS be away, a scheduler tells worker and engines in our place.
-        await self._store.cancels.begin(job_id, now)
+        await self._store.endings.begin(job_id, JobState.CANCELLED, now)
         outcome = await self._store.jobs.apply(job_id, lifecycle.cancel(reason), now=now, known=record)
         if isinstance(outcome, Refused):
             if outcome.state is not JobState.CANCELLED:  # else another call made it, and is telling of it
@@ -62,7 +62,7 @@ class Canceller:
 
     async def _strike_off(self, job_id: JobId) -> None:
         try:
-            await self._store.cancels.told(job_id)
+            await self._store.endings.told(job_id, JobState.CANCELLED)
         except CordumError as error:
             # Told twice is no harm: the messages have the same ids.
             log.debug("a cancel stays listed", event="cancel_not_marked", job_id=job_id, error=error.message)
