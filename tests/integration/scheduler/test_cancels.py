@@ -224,6 +224,32 @@ async def test_a_cancel_nobody_was_told_of_is_told_when_that_can_be_done(scene: 
     await world.until(follower, JobState.CANCELLED)
 
 
+async def test_an_end_by_the_clock_is_told_by_whoever_survives(scene: Scene) -> None:
+    """A scheduler wrote TIMEOUT and died: nobody heard it, and it is no dead letter yet."""
+    world = scene.world
+    job_id = await running(scene)
+    record = await world.record(job_id)
+    await world.store.endings.begin(job_id, JobState.TIMEOUT, micros(time.time() - 11))
+    change = lifecycle.time_out(record, "timeout: running exceeded (1 s)")
+    assert isinstance(await world.store.jobs.apply(job_id, change, now=micros(time.time()), known=record), Applied)
+
+    cancel = await scene.until_heard("job_cancel", job_id)
+    result = await scene.until_heard("job_result", job_id)
+
+    assert cancel.job_cancel.dispatch.dispatch_id == record.dispatch_id
+    assert result.job_result.status == job_pb2.JOB_STATUS_TIMEOUT
+
+    async def buried() -> bool:
+        letter = await world.store.dead_letters.get(record.tenant, job_id)
+        return letter is not None and letter.reason == "timeout: running exceeded (1 s)"
+
+    await world.eventually(buried, "it is a dead letter")
+    scene.go_on.set()
+    follower = await running(scene)
+    await world.until(follower, JobState.SUCCEEDED)
+    scene.go_on.clear()
+
+
 async def test_a_cancel_that_was_never_made_is_not_told(scene: Scene) -> None:
     world = scene.world
     job_id = await running(scene, "job.other")
